@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong with an audit, named by the reaction it needs.
+
+```
+AuditError
+├─ SpecError            the spec is wrong: the user mends it (exit 2)
+├─ ModelError           the model or its weights cannot be used (exit 2)
+├─ SourceError          the data source cannot be listed (exit 2)
+├─ InfrastructureError  a server, store or device is missing (exit 4)
+└─ ItemError            one item cannot be explained: it becomes a row with a reason
+```
+"""
+
+from enum import StrEnum
+
+
+class AuditError(Exception):
+    """The root of every error that this package raises on purpose."""
+
+
+class SpecError(AuditError):
+    """The spec is wrong; the message says where and how to mend it."""
+
+
+class ModelError(AuditError):
+    """The model or its weights cannot be used."""
+
+
+class SourceError(AuditError):
+    """The data source cannot be listed."""
+
+
+class InfrastructureError(AuditError):
+    """A server, a store or a device that the run needs is not there."""
+
+
+class Reason(StrEnum):
+    """Why an item has no explanation, or a weaker one than asked for."""
+
+    FILE_MISSING = "file_missing"
+    FILE_EMPTY = "file_empty"
+    FILE_TOO_LARGE = "file_too_large"
+    FILE_UNREADABLE = "file_unreadable"
+    FILE_CHANGED = "file_changed"
+    NOT_AN_IMAGE = "not_an_image"
+    IMAGE_TRUNCATED = "image_truncated"
+    IMAGE_TOO_LARGE = "image_too_large"
+    UNSUPPORTED_CHANNELS = "unsupported_channels"
+    OUTSIDE_ALLOWED_ROOTS = "outside_allowed_roots"
+    DUPLICATE_ITEM = "duplicate_item"
+    LABEL_MISSING = "label_missing"
+    LABEL_UNKNOWN = "label_unknown"
+    LABEL_AMBIGUOUS = "label_ambiguous"
+    MASK_MISSING = "mask_missing"
+    MASK_UNREADABLE = "mask_unreadable"
+    MASK_SIZE_MISMATCH = "mask_size_mismatch"
+    NON_FINITE_OUTPUT = "non_finite_output"
+    NON_FINITE_MAP = "non_finite_map"
+    ZERO_GRADIENT = "zero_gradient"
+    CONSTANT_MAP = "constant_map"
+    #: The item is done, but fewer positions are positive than were asked to be kept.
+    INSUFFICIENT_SUPPORT = "insufficient_support"
+
+
+class ItemError(AuditError):
+    """One item cannot be explained; the others go on.
+
+    Attributes:
+        reason: The enumerated code that is stored; free text could hold personal data.
+    """
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong with the database, named by the reaction it needs.
+
+```
+StorageError
+├─ DatabaseUnavailableError   the server does not answer: try again, exit 4
+├─ SchemaOutdatedError        run `affidavit db upgrade`
+├─ FencedOutError             another attempt owns the shard: stop, write nothing
+├─ StateConflictError         the run is in a state that forbids the request
+└─ UnknownRunError            no run has that id
+```
+"""
+
+
+class StorageError(Exception):
+    """The root of every error that this package raises on purpose."""
+
+
+class DatabaseUnavailableError(StorageError):
+    """The database cannot be reached or broke off."""
+
+
+class SchemaOutdatedError(StorageError):
+    """The tables are missing or older than this program."""
+
+
+class FencedOutError(StorageError):
+    """The lease was lost: another attempt owns the shard, nothing was written."""
+
+
+class StateConflictError(StorageError):
+    """The run's state forbids what was asked."""
+
+
+class UnknownRunError(StorageError):
+    """No run, or more than one, matches the given id."""

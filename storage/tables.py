@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SQL tables, one class a table.
+
+Moments are seconds since 1970-01-01 UTC as double precision, read from the database's
+own clock (`storage.engine.epoch_now`), so that leases do not depend on how well the
+workers' clocks agree and both databases store the same thing.
+
+Personal data (the original URIs, subjects and group values) is in two tables only,
+`locations` and `subjects`; every other table holds tokens.
+"""
+
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+#: SQLite gives a rowid (and so autoincrement) to INTEGER primary keys alone.
+BigKey = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Table(DeclarativeBase):
+    """The base of every row class; its metadata names each constraint."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        dict[str, Any]: JSON,
+        list[Any]: JSON,
+        bytes: LargeBinary,
+        float: Double,
+    }
+
+
+class AuditTable(Table):
+    """What was asked: one row a distinct spec."""
+
+    __tablename__ = "audits"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), index=True)
+    #: SHA-256 of the spec's canonical form, see `pipeline.spec_digest`.
+    spec_digest: Mapped[str] = mapped_column(String(64))
+    spec: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+
+
+class RunTable(Table):
+    """One execution of an audit, with everything fixed before work starts."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    audit_id: Mapped[str] = mapped_column(ForeignKey("audits.id"), index=True)
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    error: Mapped[str | None] = mapped_column(Text)
+    #: The spec as resolved, paths absolute: what a worker needs to do the work.
+    spec: Mapped[dict[str, Any]]
+    #: Fixed execution facts: layer, batch size, threads, dtype, device kind, classes.
+    plan: Mapped[dict[str, Any]]
+    spec_digest: Mapped[str] = mapped_column(String(64))
+    model_digest: Mapped[str] = mapped_column(String(64))
+    manifest_digest: Mapped[str] = mapped_column(String(64))
+    queue: Mapped[str] = mapped_column(String(16))
+    items_total: Mapped[int] = mapped_column(BigInteger)
+    shards_total: Mapped[int]
+    #: Set when a batch had to be halved: the digest cannot be compared with others.
+    not_comparable: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[float]
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+    #: A finaliser holds the run until this moment.
+    finaliser_lease_until: Mapped[float | None]
+    result_digest: Mapped[str | None] = mapped_column(String(64))
+    #: Items by status and reason, criteria and their verdicts, report keys.
+    summary: Mapped[dict[str, Any] | None]
+
+
+class ShardTable(Table):
+    """A contiguous slice of the manifest: the unit of lease, work and retry."""
+
+    __tablename__ = "shards"
+    __table_args__ = (
+        UniqueConstraint("run_id", "shard_index"),
+        Index("ix_shards_run_id_state", "run_id", "state"),
+        Index("ix_shards_state_lease_until", "state", "lease_until"),
+    )
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"))
+    shard_index: Mapped[int]
+    first_item: Mapped[int] = mapped_column(BigInteger)
+    item_count: Mapped[int]
+    state: Mapped[str] = mapped_column(String(16))
+    #: Counted at claim; the fence that a finish must match.
+    attempt: Mapped[int] = mapped_column(default=0)
+    max_attempts: Mapped[int]
+    lease_until: Mapped[float | None]
+    #: When a hint was last published, so that a lost hint is noticed.
+    dispatched_at: Mapped[float | None]
+    #: Not to be claimed before this moment (back-off after a failure).
+    not_before: Mapped[float | None]
+    worker: Mapped[str | None] = mapped_column(String(200))
+    batches_done: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None] = mapped_column(String(64))
+    object_key: Mapped[str | None] = mapped_column(String(300))
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+
+
+class LocationTable(Table):
+    """The manifest: where each item is. Holds personal data (URIs, group values)."""
+
+    __tablename__ = "locations"
+    __table_args__ = (Index("ix_locations_run_id_uri", "run_id", "uri"),)
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    item_index: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    #: Random; the only name of the item outside this table.
+    item_id: Mapped[str] = mapped_column(String(32), index=True)
+    uri: Mapped[str] = mapped_column(Text)
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    #: Version id, ETag or modification time: what tells this content from another.
+    version: Mapped[str | None] = mapped_column(String(200))
+    label: Mapped[str | None] = mapped_column(Text)
+    mask_uri: Mapped[str | None] = mapped_column(Text)
+    subject_token: Mapped[str | None] = mapped_column(String(32), index=True)
+    groups: Mapped[dict[str, Any] | None]
+    #: Hides the input's digest in artifacts of runs that name a subject column.
+    salt: Mapped[bytes | None]
+    #: Index of the earlier item with the same URI.
+    duplicate_of: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class SubjectTable(Table):
+    """Random tokens of persons, accounts and group values. Holds personal data."""
+
+    __tablename__ = "subjects"
+    __table_args__ = (UniqueConstraint("kind", "value"),)
+
+    token: Mapped[str] = mapped_column(String(32), primary_key=True)
+    #: `subject`, or `group:<column>` for a value of a group column.
+    kind: Mapped[str] = mapped_column(String(200))
+    value: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[float]
+
+
+class ItemTable(Table):
+    """One explanation of one item: status, prediction, threshold and metrics."""
+
+    __tablename__ = "items"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["run_id", "item_index"], ["locations.run_id", "locations.item_index"]
+        ),
+        Index("ix_items_run_id_status", "run_id", "status"),
+    )
+
+    run_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    item_index: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    method: Mapped[str] = mapped_column(String(40), primary_key=True)
+    #: What was asked to be explained: `predicted`, `label` or a class index.
+    target_rule: Mapped[str] = mapped_column(String(80), primary_key=True)
+    policy: Mapped[str] = mapped_column(String(80), primary_key=True)
+    shard_index: Mapped[int]
+    item_id: Mapped[str] = mapped_column(String(32))
+    subject_token: Mapped[str | None] = mapped_column(String(32))
+    status: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str | None] = mapped_column(String(64))
+    predicted: Mapped[int | None]
+    target: Mapped[int | None]
+    label: Mapped[int | None]
+    score: Mapped[float | None]
+    keep_requested: Mapped[float | None]
+    keep_achieved: Mapped[float | None]
+    cut: Mapped[float | None]
+    metrics: Mapped[dict[str, Any]]
+    #: Why a metric is missing, by its name.
+    absences: Mapped[dict[str, Any]]
+    #: SHA-256 of the canonical record; the run's result digest is made of these.
+    record_digest: Mapped[bytes]
+
+
+class WorkerTable(Table):
+    """A live worker process, as it last announced itself."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    queue: Mapped[str] = mapped_column(String(16))
+    device: Mapped[str] = mapped_column(String(40))
+    version: Mapped[str] = mapped_column(String(40))
+    started_at: Mapped[float]
+    seen_at: Mapped[float]
+
+
+class OutboxTable(Table):
+    """Ledger entries written by the caller's transaction, not yet ordered."""
+
+    __tablename__ = "ledger_outbox"
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    at: Mapped[float]
+    body: Mapped[bytes]
+
+
+class EntryTable(Table):
+    """The ledger: UPDATE, DELETE and TRUNCATE are refused by triggers."""
+
+    __tablename__ = "ledger_entries"
+
+    idx: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    leaf_hash: Mapped[bytes]
+    body: Mapped[bytes]
+
+
+class CheckpointTable(Table):
+    """Signed heads of the ledger; append-only like the entries."""
+
+    __tablename__ = "checkpoints"
+
+    tree_size: Mapped[int] = mapped_column(
+        BigInteger, primary_key=True, autoincrement=False
+    )
+    root: Mapped[bytes]
+    note: Mapped[str] = mapped_column(Text)
+    at: Mapped[float]
+
+
+class LedgerHeadTable(Table):
+    """The sequencer's place: how many entries there are and their compact range."""
+
+    __tablename__ = "ledger_head"
+    __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tree_size: Mapped[int] = mapped_column(BigInteger)
+    frontier: Mapped[list[Any]]

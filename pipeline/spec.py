@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The audit spec: what is asked, declared in one YAML file.
+
+The classes mirror the sections of the file; `pipeline.spec_file` reads it and turns
+mistakes into sentences with line numbers. Paths stay as written here and are resolved
+against the spec's folder by `pipeline.paths`.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+#: Retention is named here so that the report can state it; purging comes later.
+Gallery = Literal["images", "maps", "none"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+
+class SpecSection(BaseModel):
+    """A section of the spec: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PreprocessSpec(SpecSection):
+    """How a decoded picture becomes the network's input."""
+
+    resize: int | tuple[int, int] | None = Field(
+        default=256,
+        description="Length of the shorter side in pixels, or [height, width]; null "
+        "keeps the size (all items must then have the same).",
+    )
+    crop: int | tuple[int, int] | None = Field(
+        default=224,
+        description="Side of the centred crop in pixels, or [height, width]; null "
+        "takes the whole resized picture.",
+    )
+    mean: list[float] = Field(
+        default=[0.485, 0.456, 0.406],
+        min_length=1,
+        description="Subtracted from each channel after scaling to 0..1; one value "
+        "makes a greyscale input, three an RGB input.",
+    )
+    std: list[float] = Field(
+        default=[0.229, 0.224, 0.225],
+        min_length=1,
+        description="Each channel is divided by this after the mean is subtracted.",
+    )
+    interpolation: Interpolation = Field(
+        default="bilinear", description="Filter used to resize (with antialiasing)."
+    )
+
+    @field_validator("resize", "crop")
+    @classmethod
+    def _positive_sizes(cls, value: Any) -> Any:
+        sides = value if isinstance(value, tuple) else (value,)
+        if any(side is not None and not 1 <= side <= 8192 for side in sides):
+            raise ValueError("sizes are whole numbers from 1 to 8192")
+        return value
+
+    @model_validator(mode="after")
+    def _channels_agree(self) -> "PreprocessSpec":
+        if len(self.mean) != len(self.std) or len(self.mean) not in {1, 3}:
+            raise ValueError("mean and std need one value each, or three each")
+        if any(value <= 0 for value in self.std):
+            raise ValueError("every value of std must be above 0")
+        if self.crop is None and not isinstance(self.resize, tuple):
+            raise ValueError(
+                "without crop, resize must be [height, width], so that all inputs "
+                "have one size"
+            )
+        return self
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels of the network's input."""
+        shape = self.crop if self.crop is not None else self.resize
+        if isinstance(shape, tuple):
+            return shape
+        if shape is None:  # excluded by the validator above
+            raise ValueError("neither crop nor resize gives a size")
+        return (shape, shape)
+
+
+class ModelSpec(SpecSection):
+    """Which network is audited."""
+
+    source: str = Field(
+        description="`torchvision:NAME`, `timm:NAME` (extra timm), or the name of an "
+        "architecture registered under the entry point group `affidavit.models`."
+    )
+    weights: str | None = Field(
+        default=None,
+        description="Path to a .safetensors file or a state dict that loads with "
+        "weights_only; null only where the architecture ships its own.",
+    )
+    sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Expected SHA-256 of the weights file; checked when given.",
+    )
+    layer: str = Field(
+        default="auto",
+        description="Dotted name of the layer to tap, or `auto`.",
+    )
+    classes: str | list[str] | None = Field(
+        default=None,
+        description="`imagenet`, a list of names, or a path to a text file with one "
+        "name a line (or a JSON list); null leaves the classes numbered.",
+    )
+    arguments: dict[str, str | int | float | bool] = Field(
+        default_factory=dict,
+        description="Keyword arguments for the architecture, e.g. {num_classes: 10}.",
+    )
+    preprocess: PreprocessSpec = Field(default_factory=PreprocessSpec)
+
+    @field_validator("source")
+    @classmethod
+    def _known_scheme(cls, value: str) -> str:
+        if not re.fullmatch(r"((torchvision|timm):)?[A-Za-z0-9_.\-/]+", value):
+            raise ValueError(
+                "expected torchvision:NAME, timm:NAME or a registered architecture"
+            )
+        return value
+
+
+class ColumnsSpec(SpecSection):
+    """Which columns of a CSV or Parquet manifest mean what."""
+
+    uri: str = Field(default="path", description="Path or s3:// URI of the input.")
+    label: str | None = Field(default=None, description="Class name or index.")
+    mask: str | None = Field(
+        default=None, description="Path of the ground-truth mask; non-zero is object."
+    )
+    subject: str | None = Field(
+        default=None,
+        description="Person or account; naming it turns URIs and groups into tokens.",
+    )
+    groups: list[str] = Field(
+        default_factory=list, description="Columns to break results down by."
+    )
+
+
+class DataSpec(SpecSection):
+    """What the network is audited on."""
+
+    source: str = Field(
+        description="A folder, a .csv or .parquet manifest, or an s3:// prefix or "
+        "manifest."
+    )
+    columns: ColumnsSpec = Field(default_factory=ColumnsSpec)
+    labels: Literal["auto", "folders", "none"] = Field(
+        default="auto",
+        description="Whether the first subfolder names the class; `auto` says yes "
+        "when explain.target is label.",
+    )
+
+
+class ExplainSpec(SpecSection):
+    """Which explanation is made."""
+
+    method: str = Field(default="gradcam", description="See `affidavit methods`.")
+    target: int | str = Field(
+        default="predicted",
+        description="`predicted`, `label`, a class index or a class name.",
+    )
+    grid: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=28,
+        description="Side to which maps of pixel-resolution methods are pooled.",
+    )
+
+
+class ThresholdSpec(SpecSection):
+    """Which part of an attribution is kept."""
+
+    policy: str = Field(default="fixed", description="See `affidavit policies`.")
+    keep: float = Field(
+        default=0.10, gt=0, le=1, description="Fraction of positions to keep."
+    )
+
+
+class PrivacySpec(SpecSection):
+    """What may be shown."""
+
+    gallery: Gallery | None = Field(
+        default=None,
+        description="Pictures in the report: images, maps or none. Default: maps when "
+        "a subject column is named, else images.",
+    )
+
+
+class RunSpec(SpecSection):
+    """How the work is cut and carried out."""
+
+    shard_size: int = Field(
+        default=256, ge=1, le=100_000, description="Most items in a shard (a cap)."
+    )
+    batch_size: int = Field(default=16, ge=1, le=4096)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$",
+        description="auto, cpu, cuda, cuda:N or mps.",
+    )
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Threads of one worker on the CPU; null takes the cores of the "
+        "machine that plans the run. Fixed in the manifest.",
+    )
+    max_attempts: int = Field(
+        default=3, ge=1, le=20, description="Attempts before a shard is dead."
+    )
+
+
+class AuditSpec(SpecSection):
+    """One audit, as declared in its file."""
+
+    audit: str = Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._\-]*$",
+        description="Name of the audit.",
+    )
+    model: ModelSpec
+    data: DataSpec
+    explain: ExplainSpec = Field(default_factory=ExplainSpec)
+    threshold: ThresholdSpec = Field(default_factory=ThresholdSpec)
+    metrics: list[str] = Field(
+        default_factory=list,
+        description="Metrics to measure; an empty list measures none.",
+    )
+    criteria: list[str] = Field(
+        default_factory=list,
+        description="`<metric>_<value>.<aggregate> <op> <number>`, all of which must "
+        "hold.",
+    )
+    privacy: PrivacySpec = Field(default_factory=PrivacySpec)
+    run: RunSpec = Field(default_factory=RunSpec)
+    schedule: None = Field(
+        default=None, description="Reserved: scheduled audits are not there yet."
+    )
+
+    @property
+    def has_subjects(self) -> bool:
+        """Whether items are about persons, so that artifacts must hold tokens."""
+        return self.data.columns.subject is not None
+
+    @property
+    def gallery(self) -> Gallery:
+        """What the report may show, the default applied."""
+        if self.privacy.gallery is not None:
+            return self.privacy.gallery
+        return "maps" if self.has_subjects else "images"

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where this installation keeps things, read from `AFFIDAVIT_*` variables.
+
+This is the only reader of the environment. Values are passed on by argument.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.errors import SpecError
+
+
+class Settings(BaseSettings):
+    """The settings of one installation; frozen, secrets masked in print."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="AFFIDAVIT_", frozen=True, extra="ignore"
+    )
+
+    home: Path = Field(
+        default=Path(".affidavit"),
+        description="Folder for the default database, object store and signing key.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="sqlite:///... or postgresql://...; default: SQLite in the home.",
+    )
+    object_store_url: str | None = Field(
+        default=None,
+        description="A folder or s3://bucket/prefix; default: a folder in the home.",
+    )
+    broker_url: SecretStr | None = Field(
+        default=None,
+        description="redis://... of the queue; without it only embedded runs work.",
+    )
+    broker_prefix: str = Field(
+        default="affidavit:",
+        description="Prefix of every Redis key, so that deployments may share one.",
+    )
+    signing_key: Path | None = Field(
+        default=None,
+        description="Ed25519 key of the ledger (PEM, 0600); default: in the home. "
+        "Only the process that writes checkpoints needs it.",
+    )
+    ledger_origin: str = Field(
+        default="affidavit.local/ledger",
+        pattern=r"^[^\s+]+$",
+        max_length=200,
+        description="Name of this ledger, the first line of each checkpoint.",
+    )
+    allowed_roots: str | None = Field(
+        default=None,
+        description="Folders that specs may read from, separated like PATH; default: "
+        "the spec's folder and the working directory.",
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$",
+        description="The device that this process offers.",
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="auto: console on a terminal, else JSON."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe events to log."
+    )
+    s3_endpoint_url: str | None = Field(
+        default=None, description="Endpoint of an S3-compatible server."
+    )
+    s3_region: str = Field(default="us-east-1", description="Region name.")
+    s3_access_key_id: SecretStr | None = Field(
+        default=None, description="Access key; default: boto3's own search."
+    )
+    s3_secret_access_key: SecretStr | None = Field(
+        default=None, description="Secret key; default: boto3's own search."
+    )
+    s3_path_style: bool = Field(
+        default=True, description="Address buckets by path rather than by host name."
+    )
+    s3_request_checksum_calculation: Literal["when_required", "when_supported"] = Field(
+        default="when_required",
+        description="Whether requests carry checksums that some servers refuse.",
+    )
+    s3_conditional_writes: bool = Field(
+        default=False, description="Whether the server honours If-None-Match on PUT."
+    )
+    lease_s: float = Field(
+        default=60, gt=0, description="Seconds a worker holds a shard unseen."
+    )
+    stall_s: float = Field(
+        default=300, gt=0, description="Seconds without a batch before giving up."
+    )
+    tick_s: float = Field(
+        default=5, gt=0, description="Seconds between the control worker's rounds."
+    )
+    hint_timeout_s: float = Field(
+        default=60, gt=0, description="Seconds until an unclaimed hint is sent again."
+    )
+    dispatch_window: int = Field(
+        default=16, ge=1, description="Most shards of all runs hinted at a time."
+    )
+    max_item_bytes: int = Field(
+        default=268_435_456, ge=1, description="Largest input file, in bytes."
+    )
+    max_item_pixels: int = Field(
+        default=100_000_000, ge=1, description="Largest picture, in pixels."
+    )
+    plugins: bool = Field(
+        default=False,
+        description="Whether architectures registered by other packages may run their "
+        "code; an administrator's decision, recorded in the ledger.",
+    )
+    hub_downloads: bool = Field(
+        default=False,
+        description="Whether a spec may ask for weights from a model hub.",
+    )
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The database URL with its default applied, password included."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{(self.home / 'affidavit.db').absolute()}"
+
+    @property
+    def resolved_object_store_url(self) -> str:
+        """The object store URL with its default applied."""
+        return self.object_store_url or str((self.home / "objects").absolute())
+
+    @property
+    def resolved_signing_key(self) -> Path:
+        """Where the ledger's signing key is, or would be made."""
+        return self.signing_key or self.home / "ledger.key"
+
+    @property
+    def extra_roots(self) -> tuple[Path, ...] | None:
+        """The allowed roots as paths, or None for the default."""
+        if self.allowed_roots is None:
+            return None
+        parts = [part for part in self.allowed_roots.split(os.pathsep) if part]
+        return tuple(Path(part).resolve() for part in parts)
+
+
+def load_settings(*, home: Path | None = None) -> Settings:
+    """Return the settings from the environment, the home replaced when given.
+
+    Raises:
+        SpecError: a variable has a value that is not allowed.
+    """
+    try:
+        return Settings() if home is None else Settings(home=home)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        name = f"AFFIDAVIT_{'_'.join(str(part) for part in first['loc']).upper()}"
+        raise SpecError(
+            f"The setting {name} is not usable: {first['msg'].lower()}."
+        ) from exc

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grad-CAM from one split forward pass.
+
+    w_k = mean_ij d y_c / d A_k[i, j]
+    map = ReLU(sum_k w_k A_k)
+
+Source: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks
+via Gradient-based Localization", equations 1 and 2.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from explain.architectures.tapped import TappedLayer
+from explain.frozen import frozen
+from explain.methods.method import Attribution, chosen_targets
+from explain.methods.split_forward import split_forward
+
+
+class GradCam:
+    """Grad-CAM at one layer of one model."""
+
+    name = "gradcam"
+
+    def __init__(self, model: nn.Module, layer: TappedLayer) -> None:
+        self._model = model
+        self._layer = layer
+
+    def explain(self, inputs: Tensor, targets: Tensor | None) -> Attribution:
+        """Return the Grad-CAM of each item's target; None means the predicted class.
+
+        Costs one forward pass and the backward pass of the head. Leaves the
+        model's modes, gradients, hooks and ``requires_grad`` as they were, also
+        when it raises. Weights and sums are float32 whatever the model's type.
+
+        Shape: inputs (N, C, H, W), targets (N,) int64.
+
+        Raises:
+            InvalidTargetError: a target class the model does not have.
+            LayerError: the layer yields no map, or no score depends on it.
+        """
+        with frozen(self._model):
+            forward = split_forward(self._model, self._layer, inputs)
+            classes = chosen_targets(forward.logits, targets)
+            gradient = forward.gradient(classes)
+        with torch.no_grad():
+            weights = gradient.float().mean(dim=(2, 3), keepdim=True)
+            maps = (weights * forward.activation.float()).sum(dim=1).relu_()
+            peak = torch.linalg.vector_norm(gradient, ord=torch.inf, dim=(1, 2, 3))
+            return Attribution(
+                logits=forward.logits.detach().float(),
+                targets=classes,
+                maps=maps,
+                zero_gradient=peak == 0,
+            )

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a metric has no value for an item."""
+
+from enum import StrEnum
+
+
+class AbsenceReason(StrEnum):
+    """The enumerated reasons; they are stored, so names never change."""
+
+    #: The item failed earlier, or is zero padding of the last batch.
+    INVALID_ITEM = "invalid_item"
+    #: A value that the metric needs is NaN or infinite.
+    NON_FINITE = "non_finite"
+    #: The map is the same everywhere, so it ranks nothing and marks nothing.
+    CONSTANT_MAP = "constant_map"
+    #: The item came without a ground truth mask.
+    NO_GROUND_TRUTH = "no_ground_truth"
+    #: The ground truth mask marks nothing (it may lie outside the crop).
+    EMPTY_GROUND_TRUTH = "empty_ground_truth"
+    #: The explanation's mask keeps nothing.
+    EMPTY_MASK = "empty_mask"
+    #: The map's norm is zero, so a relative change is undefined.
+    ZERO_NORM = "zero_norm"
+    #: The map has no positive energy.
+    ZERO_ENERGY = "zero_energy"
+    #: The target's probability is zero, so a ratio to it is undefined.
+    ZERO_PROBABILITY = "zero_probability"

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keep p %: a fixed fraction of positions, counted exactly.
+
+The number of kept positions is ceil(keep * n). A percentile with ``>`` or ``>=``
+keeps too few or too many on plateaus, and zeros on sparse maps; counting does
+neither.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from explain.maps import energy_retained
+from explain.numpy_maps import kept_count
+from explain.thresholds.policy import ThresholdResult, mask_from_cut, require_positions
+from explain.thresholds.status import ThresholdStatus
+
+
+@dataclass(frozen=True, slots=True)
+class FixedKeep:
+    """Keeps the given fraction of positions, those with the highest values."""
+
+    keep: float
+
+    @property
+    def name(self) -> str:
+        """The name that the policy is registered under."""
+        return "fixed"
+
+    def __post_init__(self) -> None:
+        kept_count(self.keep, 1)
+
+    def apply(self, maps: Tensor) -> ThresholdResult:
+        """Return masks of exactly ceil(keep * n) positions where support suffices.
+
+        Shape: maps (N, *positions) float32.
+        """
+        flat = require_positions(maps)
+        items, positions = flat.shape
+        count = kept_count(self.keep, positions)
+        # A selection, not a sort: sorting costs a third of a small network's forward.
+        largest = flat.topk(count, dim=1, sorted=False).values
+        lowest, highest = flat.amin(dim=1), flat.amax(dim=1)
+        finite = torch.isfinite(lowest) & torch.isfinite(highest)
+        usable = finite & (lowest < highest)
+        cut = largest.amin(dim=1)
+        supported = usable & (cut > 0)
+        counts = torch.full((items,), count, device=flat.device)
+        if not bool(supported.all()):
+            cut, counts = _settle_unsupported(flat, cut, counts, supported, usable)
+        mask = _select(flat, cut, counts)
+        return ThresholdResult(
+            mask=mask.view(maps.shape),
+            requested=torch.full(
+                (items,), self.keep, dtype=torch.float64, device=flat.device
+            ),
+            achieved=counts.double() / positions,
+            cut=cut,
+            energy_retained=torch.where(finite, energy_retained(flat, mask), 0.0),
+            status=_statuses(finite, usable, supported),
+        )
+
+
+def _select(flat: Tensor, cut: Tensor, counts: Tensor) -> Tensor:
+    """Return the masks; ties are only resolved where the cut has too many."""
+    mask = flat >= cut[:, None]
+    if bool((mask.sum(dim=1) == counts).all()):
+        return mask
+    return mask_from_cut(flat, cut, counts)
+
+
+def _settle_unsupported(
+    flat: Tensor, cut: Tensor, counts: Tensor, supported: Tensor, usable: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return cuts and counts where some maps have too few positive positions.
+
+    Those keep all positive positions; unusable ones keep none and get cut 0.
+    """
+    positive = flat > 0
+    smallest = torch.where(positive, flat, torch.inf).amin(dim=1)
+    support = torch.where(usable, positive.sum(dim=1), 0)
+    counts = torch.where(supported, counts, support)
+    cut = torch.where(supported, cut, torch.where(counts > 0, smallest, 0.0))
+    return cut, counts
+
+
+def _statuses(
+    finite: Tensor, usable: Tensor, supported: Tensor
+) -> list[ThresholdStatus]:
+    """Return the status of each item."""
+    codes = torch.stack((finite, usable, supported)).long().sum(dim=0)
+    by_code = (
+        ThresholdStatus.NON_FINITE,
+        ThresholdStatus.CONSTANT_MAP,
+        ThresholdStatus.INSUFFICIENT_SUPPORT,
+        ThresholdStatus.OK,
+    )
+    return [by_code[code] for code in codes.tolist()]

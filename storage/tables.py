@@ -91,6 +91,8 @@ class RunTable(Table):
     finished_at: Mapped[float | None]
     #: A finaliser holds the run until this moment.
     finaliser_lease_until: Mapped[float | None]
+    #: The finaliser's fence, counted like a shard's attempt.
+    finaliser_attempt: Mapped[int] = mapped_column(default=0)
     result_digest: Mapped[str | None] = mapped_column(String(64))
     #: Items by status and reason, criteria and their verdicts, report keys.
     summary: Mapped[dict[str, Any] | None]

@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lease protocol of shards: claim, heartbeat, finish under fence, give back.
+
+The shard row is the truth and a queue message only a hint. A claim counts an attempt
+and that number is the fence: whatever a worker writes later is written only where the
+row still carries it. All moments come from the database's clock.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ledger.entries import Action
+from storage.bulk import insert_rows
+from storage.engine import epoch_now, transaction
+from storage.errors import FencedOutError
+from storage.events import record
+from storage.states import OPEN_RUN_STATES, RunState, ShardState
+from storage.tables import ItemTable, RunTable, ShardTable
+
+#: Seconds, times the attempts so far, before a failed shard may be claimed again.
+BACKOFF_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right to work on one shard, until the lease ends."""
+
+    shard_id: int
+    run_id: str
+    shard_index: int
+    first_item: int
+    item_count: int
+    attempt: int
+    worker: str
+
+    @property
+    def object_name(self) -> str:
+        """The shard's name in the ledger."""
+        return f"run/{self.run_id}/shard/{self.shard_index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """The object that a shard left in the store."""
+
+    key: str
+    sha256: str
+    size_bytes: int
+
+
+def claim_shard(
+    engine: sa.Engine, shard_id: int, *, worker: str, lease_s: float
+) -> Claim | None:
+    """Return the claim on a shard, or None when there is nothing to do about it."""
+    with transaction(engine) as session:
+        return _claim(session, ShardTable.id == shard_id, worker, lease_s)
+
+
+def claim_next(
+    engine: sa.Engine, run_id: str, *, worker: str, lease_s: float
+) -> Claim | None:
+    """Return the claim on the run's first claimable shard, or None."""
+    with transaction(engine) as session:
+        candidate = session.scalar(
+            sa.select(ShardTable.id)
+            .where(ShardTable.run_id == run_id, _claimable())
+            .order_by(ShardTable.shard_index)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        if candidate is None:
+            return None
+        return _claim(session, ShardTable.id == candidate, worker, lease_s)
+
+
+def _claimable() -> sa.ColumnElement[bool]:
+    waiting = sa.and_(
+        ShardTable.state == ShardState.PENDING,
+        sa.or_(ShardTable.not_before.is_(None), ShardTable.not_before <= epoch_now()),
+    )
+    expired = sa.and_(
+        ShardTable.state == ShardState.RUNNING, ShardTable.lease_until < epoch_now()
+    )
+    run_is_open = (
+        sa.select(RunTable.id)
+        .where(RunTable.id == ShardTable.run_id, RunTable.state.in_(OPEN_RUN_STATES))
+        .exists()
+    )
+    return sa.and_(
+        ShardTable.attempt < ShardTable.max_attempts,
+        sa.or_(waiting, expired),
+        run_is_open,
+    )
+
+
+def _claim(
+    session: Session, which: sa.ColumnElement[bool], worker: str, lease_s: float
+) -> Claim | None:
+    row = session.execute(
+        sa.update(ShardTable)
+        .where(which, _claimable())
+        .values(
+            state=ShardState.RUNNING,
+            attempt=ShardTable.attempt + 1,
+            lease_until=epoch_now() + lease_s,
+            started_at=epoch_now(),
+            worker=worker,
+            batches_done=0,
+            error=None,
+        )
+        .returning(
+            ShardTable.id,
+            ShardTable.run_id,
+            ShardTable.shard_index,
+            ShardTable.first_item,
+            ShardTable.item_count,
+            ShardTable.attempt,
+        )
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if row is None:
+        return None
+    claim = Claim(
+        shard_id=row.id,
+        run_id=row.run_id,
+        shard_index=row.shard_index,
+        first_item=row.first_item,
+        item_count=row.item_count,
+        attempt=row.attempt,
+        worker=worker,
+    )
+    started = session.execute(
+        sa.update(RunTable)
+        .where(RunTable.id == claim.run_id, RunTable.state == RunState.QUEUED)
+        .values(
+            state=RunState.RUNNING,
+            started_at=sa.func.coalesce(RunTable.started_at, epoch_now()),
+        )
+        .returning(RunTable.id)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if started is not None:
+        record(session, Action.RUN_STARTED, f"run/{claim.run_id}", actor=worker)
+    record(
+        session,
+        Action.SHARD_CLAIMED,
+        claim.object_name,
+        actor=worker,
+        details={"attempt": claim.attempt},
+    )
+    return claim
+
+
+def _owned(claim: Claim) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        ShardTable.id == claim.shard_id,
+        ShardTable.attempt == claim.attempt,
+        ShardTable.state == ShardState.RUNNING,
+    )
+
+
+def heartbeat(
+    engine: sa.Engine, claim: Claim, *, lease_s: float, batches_done: int
+) -> bool:
+    """The lease is renewed; return whether the run still wants the work.
+
+    Raises:
+        FencedOutError: another attempt owns the shard.
+    """
+    with transaction(engine) as session:
+        row = session.execute(
+            sa.update(ShardTable)
+            .where(_owned(claim))
+            .values(lease_until=epoch_now() + lease_s, batches_done=batches_done)
+            .returning(ShardTable.id)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        if row is None:
+            raise FencedOutError(f"The lease of {claim.object_name} is lost.")
+        state = session.scalar(
+            sa.select(RunTable.state).where(RunTable.id == claim.run_id)
+        )
+    return state in OPEN_RUN_STATES
+
+
+def finish_shard(
+    engine: sa.Engine,
+    claim: Claim,
+    *,
+    artifact: Artifact,
+    items: list[dict[str, Any]],
+    counts: dict[str, int],
+    not_comparable: bool = False,
+) -> None:
+    """The shard is done, with its rows and its ledger entry, in one transaction.
+
+    Args:
+        engine: The database.
+        claim: The fence.
+        artifact: The object, already in the store.
+        items: One dict a row of `ItemTable`.
+        counts: Items by status, for the ledger.
+        not_comparable: Whether a batch had to be halved.
+
+    Raises:
+        FencedOutError: another attempt owns the shard; nothing was written.
+    """
+    with transaction(engine) as session:
+        row = session.execute(
+            sa.update(ShardTable)
+            .where(_owned(claim))
+            .values(
+                state=ShardState.DONE,
+                lease_until=None,
+                finished_at=epoch_now(),
+                object_key=artifact.key,
+                sha256=artifact.sha256,
+                size_bytes=artifact.size_bytes,
+            )
+            .returning(ShardTable.id)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        if row is None:
+            raise FencedOutError(f"The lease of {claim.object_name} is lost.")
+        insert_rows(session, ItemTable, items)
+        if not_comparable:
+            session.execute(
+                sa.update(RunTable)
+                .where(RunTable.id == claim.run_id)
+                .values(not_comparable=True)
+                .execution_options(synchronize_session=False)
+            )
+        record(
+            session,
+            Action.SHARD_FINISHED,
+            claim.object_name,
+            actor=claim.worker,
+            digest=artifact.sha256,
+            details={
+                "attempt": claim.attempt,
+                "key": artifact.key,
+                "sha256": artifact.sha256,
+                "size": artifact.size_bytes,
+                **counts,
+            },
+        )
+
+
+def release(engine: sa.Engine, claim: Claim) -> None:
+    """The shard is pending again and the attempt does not count against it.
+
+    A lease already lost is left alone. The attempt number itself is never lowered,
+    since it is the fence; the bound is raised instead.
+    """
+    with transaction(engine) as session:
+        row = session.execute(
+            sa.update(ShardTable)
+            .where(_owned(claim))
+            .values(
+                state=ShardState.PENDING,
+                lease_until=None,
+                dispatched_at=None,
+                max_attempts=ShardTable.max_attempts + 1,
+            )
+            .returning(ShardTable.id)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        if row is not None:
+            record(
+                session,
+                Action.SHARD_RELEASED,
+                claim.object_name,
+                actor=claim.worker,
+                details={"attempt": claim.attempt},
+            )
+
+
+def fail_attempt(engine: sa.Engine, claim: Claim, *, error: str) -> ShardState | None:
+    """The attempt failed: the shard waits for its next one, or is dead.
+
+    Args:
+        engine: The database.
+        claim: The fence; a lost lease changes nothing and returns None.
+        error: An enumerated code or an exception's class name, never free text.
+    """
+    with transaction(engine) as session:
+        return _end_attempt(session, _owned(claim), error=error, actor=claim.worker)
+
+
+def expire_leases(engine: sa.Engine, *, actor: str) -> int:
+    """Shards whose lease ran out wait for their next attempt, or are dead.
+
+    Returns:
+        How many there were.
+    """
+    count = 0
+    while True:
+        with transaction(engine) as session:
+            shard_id = session.scalar(
+                sa.select(ShardTable.id)
+                .where(
+                    ShardTable.state == ShardState.RUNNING,
+                    ShardTable.lease_until < epoch_now(),
+                )
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            )
+            if shard_id is None:
+                return count
+            expired = sa.and_(
+                ShardTable.id == shard_id,
+                ShardTable.state == ShardState.RUNNING,
+                ShardTable.lease_until < epoch_now(),
+            )
+            _end_attempt(session, expired, error="lease_expired", actor=actor)
+            count += 1
+
+
+def _end_attempt(
+    session: Session, which: sa.ColumnElement[bool], *, error: str, actor: str
+) -> ShardState | None:
+    exhausted = ShardTable.attempt >= ShardTable.max_attempts
+    row = session.execute(
+        sa.update(ShardTable)
+        .where(which)
+        .values(
+            state=sa.case((exhausted, ShardState.DEAD), else_=ShardState.PENDING),
+            lease_until=None,
+            dispatched_at=None,
+            error=error[:64],
+            not_before=epoch_now() + BACKOFF_S * ShardTable.attempt,
+        )
+        .returning(
+            ShardTable.run_id,
+            ShardTable.shard_index,
+            ShardTable.attempt,
+            ShardTable.state,
+        )
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if row is None:
+        return None
+    dead = row.state == ShardState.DEAD
+    expired = error == "lease_expired"
+    action = (
+        Action.SHARD_DEAD
+        if dead
+        else (Action.SHARD_EXPIRED if expired else Action.SHARD_FAILED)
+    )
+    record(
+        session,
+        action,
+        f"run/{row.run_id}/shard/{row.shard_index}",
+        actor=actor,
+        details={"attempt": row.attempt, "error": error[:64]},
+    )
+    return ShardState(row.state)

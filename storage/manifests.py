@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest of a run in the `locations` table: written once, read by slices."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, aliased
+
+from storage.bulk import insert_rows
+from storage.engine import reading
+from storage.tables import LocationTable
+
+
+def write_locations(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """The rows are part of the manifest, in the caller's transaction."""
+    insert_rows(session, LocationTable, rows)
+
+
+def mark_duplicates(session: Session, run_id: str) -> int:
+    """Each item with the URI of an earlier one points at it; return how many do."""
+    earlier = aliased(LocationTable)
+    first = (
+        sa.select(sa.func.min(earlier.item_index))
+        .where(earlier.run_id == run_id, earlier.uri == LocationTable.uri)
+        .scalar_subquery()
+    )
+    doubled = (
+        sa.select(LocationTable.uri)
+        .where(LocationTable.run_id == run_id)
+        .group_by(LocationTable.uri)
+        .having(sa.func.count() > 1)
+    )
+    if session.execute(doubled.limit(1)).first() is None:
+        return 0
+    result = session.execute(
+        sa.update(LocationTable)
+        .where(
+            LocationTable.run_id == run_id,
+            LocationTable.uri.in_(doubled),
+            LocationTable.item_index > first,
+        )
+        .values(duplicate_of=first)
+        .returning(LocationTable.item_index)
+        .execution_options(synchronize_session=False)
+    )
+    return len(result.all())
+
+
+def read_locations(
+    engine: sa.Engine, run_id: str, *, first_item: int, item_count: int
+) -> list[LocationTable]:
+    """Return a slice of the manifest, in order."""
+    with reading(engine) as session:
+        rows = session.scalars(
+            sa.select(LocationTable)
+            .where(
+                LocationTable.run_id == run_id,
+                LocationTable.item_index >= first_item,
+                LocationTable.item_index < first_item + item_count,
+            )
+            .order_by(LocationTable.item_index)
+        )
+        return list(rows)
+
+
+def find_location(engine: sa.Engine, run_id: str, item: str) -> LocationTable | None:
+    """Return the item with this index or random id, or None."""
+    with reading(engine) as session:
+        which = (
+            LocationTable.item_index == int(item)
+            if item.isdecimal() and len(item) < 19
+            else LocationTable.item_id == item
+        )
+        return session.scalar(
+            sa.select(LocationTable).where(LocationTable.run_id == run_id, which)
+        )
+
+
+def iterate_locations(
+    engine: sa.Engine, run_id: str, *, chunk: int = 2000
+) -> Iterator[LocationTable]:
+    """Yield the whole manifest in order, a chunk in memory at a time."""
+    first = 0
+    while rows := read_locations(engine, run_id, first_item=first, item_count=chunk):
+        yield from rows
+        first += chunk

@@ -1,0 +1,422 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs as rows: made in one transaction, found, stopped, resumed, finalised."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ledger.entries import Action
+from storage.engine import epoch_now, reading, transaction
+from storage.errors import FencedOutError, StateConflictError, UnknownRunError
+from storage.events import record
+from storage.states import FINAL_RUN_STATES, OPEN_RUN_STATES, RunState, ShardState
+from storage.subjects import new_token
+from storage.tables import AuditTable, RunTable, ShardTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run is, counted from its shards."""
+
+    shards: dict[str, int]
+    items_total: int
+    items_done: int
+    oldest_pending_s: float | None
+    not_before_s: float | None
+
+
+def add_audit(
+    session: Session, *, name: str, spec: dict[str, Any], spec_digest: str
+) -> str:
+    """Return the id of the audit with this name and spec, made if it is new."""
+    found = session.scalar(
+        sa.select(AuditTable.id).where(
+            AuditTable.name == name, AuditTable.spec_digest == spec_digest
+        )
+    )
+    if found is not None:
+        return found
+    audit_id = new_token()
+    session.execute(
+        sa.insert(AuditTable).values(
+            id=audit_id,
+            name=name,
+            spec=spec,
+            spec_digest=spec_digest,
+            created_at=epoch_now(),
+        )
+    )
+    return audit_id
+
+
+def add_run(session: Session, values: dict[str, Any]) -> str:
+    """Return the id of a new queued run; counts are filled in by `complete_plan`."""
+    # 12 hexadecimal digits are typed by people; 48 bits do not collide here.
+    run_id = new_token()[:12]
+    session.execute(
+        sa.insert(RunTable).values(
+            id=run_id,
+            state=RunState.QUEUED,
+            created_at=epoch_now(),
+            items_total=0,
+            shards_total=0,
+            manifest_digest="",
+            not_comparable=False,
+            finaliser_attempt=0,
+            **values,
+        )
+    )
+    return run_id
+
+
+def complete_plan(
+    session: Session,
+    run_id: str,
+    *,
+    items_total: int,
+    shard_size: int,
+    max_attempts: int,
+    manifest_digest: str,
+    actor: str,
+    details: dict[str, Any],
+) -> None:
+    """The run has its shards and its counts, and the ledger knows of it."""
+    rows = [
+        {
+            "run_id": run_id,
+            "shard_index": index,
+            "first_item": first,
+            "item_count": min(shard_size, items_total - first),
+            "state": ShardState.PENDING.value,
+            "attempt": 0,
+            "max_attempts": max_attempts,
+            "batches_done": 0,
+        }
+        for index, first in enumerate(range(0, items_total, shard_size))
+    ]
+    for start in range(0, len(rows), 1000):
+        session.execute(sa.insert(ShardTable), rows[start : start + 1000])
+    session.execute(
+        sa.update(RunTable)
+        .where(RunTable.id == run_id)
+        .values(
+            items_total=items_total,
+            shards_total=len(rows),
+            manifest_digest=manifest_digest,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    record(
+        session,
+        Action.RUN_PLANNED,
+        f"run/{run_id}",
+        actor=actor,
+        digest=manifest_digest,
+        details={"items": items_total, "shards": len(rows), **details},
+    )
+
+
+def get_run(engine: sa.Engine, prefix: str) -> RunTable:
+    """Return the run whose id begins with the prefix; `latest` is the newest.
+
+    Raises:
+        UnknownRunError: no run matches, or several do.
+    """
+    with reading(engine) as session:
+        if prefix == "latest":
+            query = sa.select(RunTable).order_by(RunTable.created_at.desc()).limit(1)
+        else:
+            query = (
+                sa.select(RunTable)
+                .where(RunTable.id.startswith(prefix, autoescape=True))
+                .limit(2)
+            )
+        runs = list(session.scalars(query))
+    if len(runs) == 1:
+        return runs[0]
+    if not runs:
+        raise UnknownRunError(
+            f"No run has the id '{prefix}'; 'affidavit status' lists the runs."
+        )
+    raise UnknownRunError(
+        f"Several runs begin with '{prefix}'; give more of the run's id."
+    )
+
+
+def list_runs(engine: sa.Engine, *, limit: int = 20) -> list[RunTable]:
+    """Return the newest runs first."""
+    with reading(engine) as session:
+        return list(
+            session.scalars(
+                sa.select(RunTable).order_by(RunTable.created_at.desc()).limit(limit)
+            )
+        )
+
+
+def list_shards(engine: sa.Engine, run_id: str) -> list[ShardTable]:
+    """Return the shards of a run in order."""
+    with reading(engine) as session:
+        return list(
+            session.scalars(
+                sa.select(ShardTable)
+                .where(ShardTable.run_id == run_id)
+                .order_by(ShardTable.shard_index)
+            )
+        )
+
+
+def get_progress(engine: sa.Engine, run: RunTable) -> Progress:
+    """Return how far the run is."""
+    with reading(engine) as session:
+        batch_size = int(run.plan["batch_size"])
+        rows = session.execute(
+            sa.select(
+                ShardTable.state,
+                sa.func.count().label("shards"),
+                sa.func.sum(ShardTable.item_count).label("items"),
+                sa.func.sum(ShardTable.batches_done).label("batches"),
+                sa.func.min(ShardTable.dispatched_at).label("oldest"),
+                sa.func.min(ShardTable.not_before - epoch_now()).label("wait"),
+            )
+            .where(ShardTable.run_id == run.id)
+            .group_by(ShardTable.state)
+        ).all()
+        now = session.scalar(sa.select(epoch_now())) or 0.0
+    done = sum(int(row.items) for row in rows if row.state == ShardState.DONE)
+    under_way = sum(
+        min(int(row.batches or 0) * batch_size, int(row.items))
+        for row in rows
+        if row.state == ShardState.RUNNING
+    )
+    pending = [row for row in rows if row.state == ShardState.PENDING]
+    oldest = min((row.oldest for row in pending if row.oldest), default=None)
+    waits = [float(row.wait) for row in pending if row.wait is not None]
+    return Progress(
+        shards={row.state: int(row.shards) for row in rows},
+        items_total=run.items_total,
+        items_done=done + under_way,
+        oldest_pending_s=None if oldest is None else now - oldest,
+        not_before_s=min(waits, default=None),
+    )
+
+
+def stop_run(
+    engine: sa.Engine, run_id: str, state: RunState, *, action: Action, actor: str
+) -> None:
+    """No more shards are claimed; running ones stop at their next heartbeat.
+
+    Raises:
+        StateConflictError: the run is already final.
+    """
+    _move(
+        engine,
+        run_id,
+        allowed=OPEN_RUN_STATES,
+        state=state,
+        action=action,
+        actor=actor,
+        verb="stopped",
+    )
+
+
+def resume_run(engine: sa.Engine, run_id: str, *, actor: str) -> None:
+    """A stopped run is open again and goes on with its unfinished shards.
+
+    Raises:
+        StateConflictError: the run was not interrupted or cancelled.
+    """
+    _move(
+        engine,
+        run_id,
+        allowed={RunState.INTERRUPTED, RunState.CANCELLED},
+        state=RunState.QUEUED,
+        action=Action.RUN_RESUMED,
+        actor=actor,
+        verb="resumed",
+    )
+
+
+def _move(
+    engine: sa.Engine,
+    run_id: str,
+    *,
+    allowed: set[RunState] | frozenset[RunState],
+    state: RunState,
+    action: Action,
+    actor: str,
+    verb: str,
+) -> None:
+    with transaction(engine) as session:
+        moved = session.execute(
+            sa.update(RunTable)
+            .where(RunTable.id == run_id, RunTable.state.in_(allowed))
+            .values(state=state)
+            .returning(RunTable.id)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        if moved is None:
+            now = session.scalar(sa.select(RunTable.state).where(RunTable.id == run_id))
+            raise StateConflictError(
+                f"The run {run_id} is {now} and cannot be {verb}; that needs one of: "
+                f"{', '.join(sorted(allowed))}."
+            )
+        record(session, action, f"run/{run_id}", actor=actor)
+
+
+def retry_dead_shards(
+    engine: sa.Engine, run_id: str, *, attempts: int, actor: str
+) -> int:
+    """Dead shards are pending again with fresh attempts; return how many.
+
+    Raises:
+        StateConflictError: the run has no dead shards.
+    """
+    with transaction(engine) as session:
+        revived = session.execute(
+            sa.update(ShardTable)
+            .where(ShardTable.run_id == run_id, ShardTable.state == ShardState.DEAD)
+            .values(
+                state=ShardState.PENDING,
+                max_attempts=ShardTable.attempt + attempts,
+                not_before=None,
+                dispatched_at=None,
+            )
+            .returning(ShardTable.id)
+            .execution_options(synchronize_session=False)
+        ).all()
+        if not revived:
+            raise StateConflictError(f"The run {run_id} has no dead shards to retry.")
+        session.execute(
+            sa.update(RunTable)
+            .where(RunTable.id == run_id, RunTable.state.in_(FINAL_RUN_STATES))
+            .values(state=RunState.QUEUED, finished_at=None)
+            .execution_options(synchronize_session=False)
+        )
+        record(
+            session,
+            Action.RUN_RETRIED,
+            f"run/{run_id}",
+            actor=actor,
+            details={"shards": len(revived)},
+        )
+    return len(revived)
+
+
+def claim_finaliser(engine: sa.Engine, run_id: str, *, lease_s: float) -> int | None:
+    """Return the finaliser's fence if every shard is final, else None."""
+    unfinished = (
+        sa.select(ShardTable.id)
+        .where(
+            ShardTable.run_id == run_id,
+            ShardTable.state.in_([ShardState.PENDING, ShardState.RUNNING]),
+        )
+        .exists()
+    )
+    free = sa.or_(
+        RunTable.state.in_(OPEN_RUN_STATES),
+        sa.and_(
+            RunTable.state == RunState.FINALISING,
+            RunTable.finaliser_lease_until < epoch_now(),
+        ),
+    )
+    with transaction(engine) as session:
+        return session.execute(
+            sa.update(RunTable)
+            .where(RunTable.id == run_id, free, ~unfinished)
+            .values(
+                state=RunState.FINALISING,
+                finaliser_lease_until=epoch_now() + lease_s,
+                finaliser_attempt=RunTable.finaliser_attempt + 1,
+            )
+            .returning(RunTable.finaliser_attempt)
+            .execution_options(synchronize_session=False)
+        ).scalar_one_or_none()
+
+
+def finish_run(
+    engine: sa.Engine,
+    run_id: str,
+    *,
+    fence: int,
+    state: RunState,
+    result_digest: str | None,
+    summary: dict[str, Any],
+    report: dict[str, Any],
+    actor: str,
+) -> None:
+    """The run is final, with its digest, summary and ledger entries, all at once.
+
+    Raises:
+        FencedOutError: another finaliser has taken over; nothing was written.
+    """
+    with transaction(engine) as session:
+        row = session.execute(
+            sa.update(RunTable)
+            .where(
+                RunTable.id == run_id,
+                RunTable.state == RunState.FINALISING,
+                RunTable.finaliser_attempt == fence,
+            )
+            .values(
+                state=state,
+                finished_at=epoch_now(),
+                finaliser_lease_until=None,
+                result_digest=result_digest,
+                summary=summary,
+            )
+            .returning(RunTable.id)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        if row is None:
+            raise FencedOutError(f"Another finaliser owns run {run_id}.")
+        record(
+            session,
+            Action.REPORT_WRITTEN,
+            f"run/{run_id}",
+            actor=actor,
+            digest=report["json_sha256"],
+            details=report,
+        )
+        record(
+            session,
+            Action.RUN_FINALISED,
+            f"run/{run_id}",
+            actor=actor,
+            digest=result_digest,
+            details={"state": state.value},
+        )
+
+
+def finalisable_runs(engine: sa.Engine) -> list[str]:
+    """Return the runs whose shards are all final but which are not."""
+    unfinished = (
+        sa.select(ShardTable.id)
+        .where(
+            ShardTable.run_id == RunTable.id,
+            ShardTable.state.in_([ShardState.PENDING, ShardState.RUNNING]),
+        )
+        .exists()
+    )
+    with reading(engine) as session:
+        return list(
+            session.scalars(
+                sa.select(RunTable.id).where(
+                    RunTable.state.in_([*OPEN_RUN_STATES, RunState.FINALISING]),
+                    ~unfinished,
+                )
+            )
+        )
+
+
+def fail_run(engine: sa.Engine, run_id: str, *, error: str, actor: str) -> None:
+    """The run is failed, with one sentence that says why."""
+    with transaction(engine) as session:
+        session.execute(
+            sa.update(RunTable)
+            .where(RunTable.id == run_id, RunTable.state.not_in(FINAL_RUN_STATES))
+            .values(state=RunState.FAILED, error=error, finished_at=epoch_now())
+            .execution_options(synchronize_session=False)
+        )
+        record(session, Action.RUN_FAILED, f"run/{run_id}", actor=actor)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random tokens for persons, accounts and group values."""
+
+import secrets
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from storage.engine import epoch_now
+from storage.tables import SubjectTable
+
+
+def new_token() -> str:
+    """Return 128 random bits as 32 hexadecimal digits."""
+    return secrets.token_hex(16)
+
+
+def tokens_for(session: Session, kind: str, values: Iterable[str]) -> dict[str, str]:
+    """Return the token of each value, made at its first appearance.
+
+    A token is random: nothing about the value can be computed from it.
+
+    Args:
+        session: The caller's transaction.
+        kind: `subject`, or `group:<column>`.
+        values: The original values.
+    """
+    wanted = sorted(set(values))
+    if not wanted:
+        return {}
+    known = _known(session, kind, wanted)
+    missing = [value for value in wanted if value not in known]
+    if not missing:
+        return known
+    now = session.scalar(sa.select(epoch_now()))
+    rows = [
+        {"token": new_token(), "kind": kind, "value": value, "created_at": now}
+        for value in missing
+    ]
+    postgres = session.get_bind().dialect.name == "postgresql"
+    insert = postgresql.insert if postgres else sqlite.insert
+    # Another planner may have met the same person first; its token wins.
+    session.execute(
+        insert(SubjectTable).on_conflict_do_nothing(
+            index_elements=[SubjectTable.kind, SubjectTable.value]
+        ),
+        rows,
+    )
+    return known | _known(session, kind, missing)
+
+
+def _known(session: Session, kind: str, values: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for start in range(0, len(values), 500):
+        rows = session.execute(
+            sa.select(SubjectTable.value, SubjectTable.token).where(
+                SubjectTable.kind == kind,
+                SubjectTable.value.in_(values[start : start + 500]),
+            )
+        )
+        found.update((row.value, row.token) for row in rows)
+    return found

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which workers are alive and what device each offers."""
+
+import sqlalchemy as sa
+
+from storage.engine import epoch_now, reading, transaction
+from storage.tables import WorkerTable
+
+#: A worker unseen for this many seconds is taken for dead.
+ALIVE_S = 45.0
+
+
+def announce(
+    engine: sa.Engine, *, name: str, queue: str, device: str, version: str
+) -> None:
+    """The worker is known to be alive now."""
+    with transaction(engine) as session:
+        updated = session.execute(
+            sa.update(WorkerTable)
+            .where(WorkerTable.name == name)
+            .values(seen_at=epoch_now(), queue=queue, device=device, version=version)
+            .returning(WorkerTable.name)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        if updated is None:
+            session.execute(
+                sa.insert(WorkerTable).values(
+                    name=name,
+                    queue=queue,
+                    device=device,
+                    version=version,
+                    started_at=epoch_now(),
+                    seen_at=epoch_now(),
+                )
+            )
+
+
+def withdraw(engine: sa.Engine, name: str) -> None:
+    """The worker is known to have stopped."""
+    with transaction(engine) as session:
+        session.execute(sa.delete(WorkerTable).where(WorkerTable.name == name))
+
+
+def live_workers(engine: sa.Engine) -> list[WorkerTable]:
+    """Return the workers seen lately, by name."""
+    with reading(engine) as session:
+        return list(
+            session.scalars(
+                sa.select(WorkerTable)
+                .where(WorkerTable.seen_at > epoch_now() - ALIVE_S)
+                .order_by(WorkerTable.name)
+            )
+        )
+
+
+def forget_dead_workers(engine: sa.Engine) -> None:
+    """Rows of workers unseen for an hour are gone."""
+    with transaction(engine) as session:
+        session.execute(
+            sa.delete(WorkerTable).where(WorkerTable.seen_at < epoch_now() - 3600)
+        )

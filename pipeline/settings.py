@@ -114,10 +114,6 @@ class Settings(BaseSettings):
         description="Whether architectures registered by other packages may run their "
         "code; an administrator's decision, recorded in the ledger.",
     )
-    hub_downloads: bool = Field(
-        default=False,
-        description="Whether a spec may ask for weights from a model hub.",
-    )
 
     @property
     def resolved_database_url(self) -> str:

@@ -191,6 +191,8 @@ class ItemTable(Table):
     subject_token: Mapped[str | None] = mapped_column(String(32))
     status: Mapped[str] = mapped_column(String(16))
     reason: Mapped[str | None] = mapped_column(String(64))
+    #: SHA-256 of the input's bytes, unsalted; None when it could not be read.
+    input_sha256: Mapped[str | None] = mapped_column(String(64))
     predicted: Mapped[int | None]
     target: Mapped[int | None]
     label: Mapped[int | None]
@@ -214,6 +216,8 @@ class WorkerTable(Table):
     queue: Mapped[str] = mapped_column(String(16))
     device: Mapped[str] = mapped_column(String(40))
     version: Mapped[str] = mapped_column(String(40))
+    #: Folders that the worker may read, so that `submit` can refuse others.
+    roots: Mapped[list[Any]]
     started_at: Mapped[float]
     seen_at: Mapped[float]
 

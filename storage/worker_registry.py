@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which workers are alive and what device each offers."""
 
+from dataclasses import dataclass
+
 import sqlalchemy as sa
 
 from storage.engine import epoch_now, reading, transaction
@@ -10,27 +12,40 @@ from storage.tables import WorkerTable
 ALIVE_S = 45.0
 
 
-def announce(
-    engine: sa.Engine, *, name: str, queue: str, device: str, version: str
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """What a worker says of itself."""
+
+    name: str
+    queue: str
+    device: str
+    version: str
+    roots: tuple[str, ...]
+
+
+def announce(engine: sa.Engine, worker: Announcement) -> None:
     """The worker is known to be alive now."""
+    values = {
+        "queue": worker.queue,
+        "device": worker.device,
+        "version": worker.version,
+        "roots": list(worker.roots),
+    }
     with transaction(engine) as session:
         updated = session.execute(
             sa.update(WorkerTable)
-            .where(WorkerTable.name == name)
-            .values(seen_at=epoch_now(), queue=queue, device=device, version=version)
+            .where(WorkerTable.name == worker.name)
+            .values(seen_at=epoch_now(), **values)
             .returning(WorkerTable.name)
             .execution_options(synchronize_session=False)
         ).one_or_none()
         if updated is None:
             session.execute(
                 sa.insert(WorkerTable).values(
-                    name=name,
-                    queue=queue,
-                    device=device,
-                    version=version,
+                    name=worker.name,
                     started_at=epoch_now(),
                     seen_at=epoch_now(),
+                    **values,
                 )
             )
 

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From `model` in the spec to a network on a device, its digest recorded."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from torch import nn
+
+from pipeline.errors import ModelError
+from pipeline.models.architecture import Architecture
+from pipeline.models.weights import file_sha256, load_into, read_state, state_sha256
+from pipeline.spec import ModelSpec
+
+GROUP = "affidavit.models"
+#: `weights: hub` is how a spec says that weights may be fetched at run time.
+HUB = "hub"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A network with its weights.
+
+    Attributes:
+        module: On the CPU, in the mode in which it was built.
+        sha256: Digest of the weights file, or of the tensors where there is no file.
+    """
+
+    module: nn.Module
+    sha256: str
+
+
+def load_model(
+    spec: ModelSpec, *, weights: Path | None, plugins: bool = False
+) -> LoadedModel:
+    """Return the network that the spec names.
+
+    Args:
+        spec: The spec's model section.
+        weights: The resolved path of its weights, None where it names none.
+        plugins: Whether architectures of other packages may run their code.
+
+    Raises:
+        ModelError: architecture unknown or not installed, weights missing, of another
+            digest, not fitting, not finite, or holding code.
+    """
+    sha256 = None
+    if weights is not None:
+        sha256 = _checked_digest(weights, spec.sha256)
+    kind, _, name = spec.source.rpartition(":")
+    pretrained = spec.weights == HUB
+    if kind == "torchvision":
+        module = _torchvision(name, spec, pretrained=pretrained)
+    elif kind == "timm":
+        module = _timm(name, spec, pretrained=pretrained)
+    else:
+        architecture = _registered(spec.source, plugins=plugins)
+        module = _built(architecture, spec)
+        if weights is None and architecture.default_weights is not None:
+            weights = architecture.default_weights()
+            sha256 = _checked_digest(weights, spec.sha256)
+    if weights is not None and sha256 is not None:
+        load_into(module, read_state(weights), weights)
+        return LoadedModel(module=module, sha256=sha256)
+    if not pretrained:
+        raise ModelError(
+            f"The spec names no weights for {spec.source}; set model.weights to a "
+            "file (or to 'hub' to let them be fetched)."
+        )
+    found = state_sha256(module)
+    if spec.sha256 is not None and found != spec.sha256:
+        raise ModelError(_mismatch("The fetched weights", spec.sha256, found))
+    return LoadedModel(module=module, sha256=found)
+
+
+def _checked_digest(weights: Path, expected: str | None) -> str:
+    found = file_sha256(weights)
+    if expected is not None and found != expected:
+        raise ModelError(_mismatch(f"The weights file {weights}", expected, found))
+    return found
+
+
+def _mismatch(what: str, expected: str, found: str) -> str:
+    return (
+        f"{what} has SHA-256 {found}, but the spec expects {expected}; it is another "
+        "file or was altered."
+    )
+
+
+def _torchvision(name: str, spec: ModelSpec, *, pretrained: bool) -> nn.Module:
+    from torchvision import models  # noqa: PLC0415
+
+    known = models.list_models(module=models)
+    if name not in known:
+        others = set(models.list_models()) - set(known)
+        if name in others:
+            raise ModelError(
+                f"torchvision's {name} is a detector, segmenter or video network; "
+                "audits of those are not supported."
+            )
+        raise ModelError(_unknown("torchvision model", name, known))
+    arguments = dict(spec.arguments)
+    if name in {"googlenet", "inception_v3"}:
+        # Their default initialisation takes half a minute and is overwritten anyway.
+        arguments.setdefault("init_weights", False)
+    try:
+        module: nn.Module = models.get_model(
+            name, weights="DEFAULT" if pretrained else None, **arguments
+        )
+    except (TypeError, ValueError) as exc:
+        raise ModelError(f"torchvision's {name} refuses its arguments: {exc}.") from exc
+    except OSError as exc:
+        raise ModelError(
+            f"The weights of torchvision's {name} cannot be fetched from the hub; "
+            "give a file under model.weights."
+        ) from exc
+    return module
+
+
+def _timm(name: str, spec: ModelSpec, *, pretrained: bool) -> nn.Module:
+    try:
+        import timm  # noqa: PLC0415
+    except ModuleNotFoundError as exc:
+        raise ModelError(
+            "The spec asks for a timm model, but timm is not installed; install it "
+            "with: pip install 'affidavit[timm]'."
+        ) from exc
+    if not timm.is_model(name):
+        raise ModelError(_unknown("timm model", name, timm.list_models()))
+    try:
+        module: nn.Module = timm.create_model(
+            name, pretrained=pretrained, **spec.arguments
+        )
+    except (TypeError, ValueError, RuntimeError) as exc:
+        raise ModelError(f"timm's {name} cannot be built: {exc}.") from exc
+    return module
+
+
+def _registered(name: str, *, plugins: bool) -> Architecture:
+    points = {point.name: point for point in metadata.entry_points(group=GROUP)}
+    if name not in points:
+        raise ModelError(
+            _unknown("architecture", name, [*points, "torchvision:NAME", "timm:NAME"])
+        )
+    point = points[name]
+    ours = point.value.startswith("pipeline.models.")
+    if not ours and not plugins:
+        raise ModelError(
+            f"The architecture '{name}' runs code of another package ({point.value}); "
+            "an administrator must allow that with AFFIDAVIT_PLUGINS=1."
+        )
+    try:
+        loaded = point.load()
+    except (ImportError, AttributeError) as exc:
+        raise ModelError(f"The architecture '{name}' cannot be imported.") from exc
+    if isinstance(loaded, Architecture):
+        return loaded
+    return Architecture(build=loaded)
+
+
+def _built(architecture: Architecture, spec: ModelSpec) -> nn.Module:
+    try:
+        module = architecture.build(**spec.arguments)
+    except TypeError as exc:
+        raise ModelError(f"{spec.source} refuses model.arguments: {exc}.") from exc
+    if not isinstance(module, nn.Module):
+        raise ModelError(
+            f"{spec.source} built a {type(module).__name__}, expected a "
+            "torch.nn.Module."
+        )
+    return module
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    choices = sorted(known)
+    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
+    if near:
+        return f"There is no {what} '{name}'; did you mean {', '.join(near)}?"
+    return f"There is no {what} '{name}'; known are: {', '.join(choices[:8])} ..."

@@ -6,6 +6,7 @@ no module here may import another package of ours, SQL, torch, numpy or a networ
 client. Database tables of the ledger live in `storage`.
 
 canonical   RFC 8785 bytes and SHA-256
+actions     the closed list of what can happen
 entries     one ledger entry: what it holds, how it is written and read
 merkle      RFC 6962 hashing, compact range, proofs
 note        C2SP signed-note envelope

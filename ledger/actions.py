@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be done to what: the closed list of `subject:verb` tags of an entry.
+
+A tag is never renamed or reused: old ledgers must stay readable. A verifier that
+meets a tag it does not know says so and asks for a newer version of itself.
+"""
+
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """What happened. The entry's object says to which run, shard or item."""
+
+    # The life of a run.
+    RUN_PLANNED = "run:planned"  # the manifest is fixed
+    RUN_QUEUED = "run:queued"
+    RUN_STARTED = "run:started"
+    RUN_INTERRUPTED = "run:interrupted"
+    RUN_RESUMED = "run:resumed"
+    RUN_RETRIED = "run:retried"
+    RUN_CANCELLED = "run:cancelled"
+    RUN_FINALISED = "run:finalised"  # digest: the result digest
+    RUN_FAILED = "run:failed"
+    RUN_READ = "run:read"
+
+    # The life of a shard.
+    SHARD_CLAIMED = "shard:claimed"
+    SHARD_FINISHED = "shard:finished"  # digest: the artifact's SHA-256
+    SHARD_RELEASED = "shard:released"
+    SHARD_EXPIRED = "shard:expired"
+    SHARD_FAILED = "shard:failed"
+    SHARD_RETRIED = "shard:retried"
+    SHARD_DEAD = "shard:dead"
+
+    # What people see and take away.
+    REPORT_WRITTEN = "report:written"
+    REPORT_READ = "report:read"
+    ITEM_READ = "item:read"
+    RESULTS_READ = "results:read"
+    EVIDENCE_EXPORTED = "evidence:exported"
+
+    # The ledger itself.
+    LEDGER_CREATED = "ledger:created"
+    LEDGER_VERIFIED = "ledger:verified"
+    LEDGER_READ = "ledger:read"
+
+    # The installation.
+    KEY_CREATED = "key:created"
+    DATABASE_UPGRADED = "database:upgraded"
+    SETTINGS_CHANGED = "settings:changed"
+    WORKER_STARTED = "worker:started"
+    WORKER_STOPPED = "worker:stopped"
+
+    # Decisions about trust.
+    CODE_ALLOWED = "code:allowed"  # an administrator let weights execute code
+    MODEL_REFUSED = "model:refused"
+    SOURCE_REFUSED = "source:refused"
+    GATE_REFUSED = "gate:refused"
+    ACCESS_REFUSED = "access:refused"

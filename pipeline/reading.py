@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An item's bytes, or the reason why there are none.
+
+Local files and objects in S3 look the same from here on. What is wrong with one item
+becomes an `ItemError`; what is wrong with the machinery (a store that is away, a mount
+that is gone) becomes an `InfrastructureError`, so that the shard is tried again.
+"""
+
+import errno
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InfrastructureError, ItemError, Reason, SpecError
+from pipeline.limits import Limits
+from pipeline.paths import AllowedRoots, PathEscapeError, is_remote
+from pipeline.s3_objects import (
+    S3_FAILURES,
+    S3ClientFactory,
+    etag_version,
+    item_failure,
+    split_s3_uri,
+)
+
+__all__ = ["ItemReader", "Limits", "mtime_version"]
+
+#: A FIFO must not block the worker, nor a symlink made after the check be followed.
+_OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_MISSING_ERRNOS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+_REFUSED_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO})
+
+
+def mtime_version(mtime_ns: int) -> str:
+    """Return a modification time as the version text of an item."""
+    return f"mtime:{mtime_ns}"
+
+
+@dataclass(slots=True)
+class ItemReader:
+    """Reads whole items within limits, from allowed places only.
+
+    Attributes:
+        roots: Folders that local files must lie under.
+        s3_client: Makes the S3 client on first use; None when S3 is not set up.
+        limits: The largest file that is read.
+    """
+
+    roots: AllowedRoots
+    s3_client: S3ClientFactory | None = None
+    limits: Limits = field(default_factory=Limits)
+    _client: Any = field(default=None, init=False, repr=False)
+
+    def read(
+        self,
+        uri: str,
+        expected_size: int | None = None,
+        expected_version: str | None = None,
+    ) -> bytes:
+        """Return the item's bytes, which are those that the manifest meant.
+
+        Units: `expected_size` in bytes; `expected_version` as the source gave it.
+
+        Raises:
+            ItemError: the item is missing, empty, too large, unreadable, outside the
+                allowed roots, or not what it was when the manifest was made.
+            InfrastructureError: the place that holds the item cannot be reached.
+        """
+        if is_remote(uri):
+            return self._read_object(uri, expected_size, expected_version)
+        return self._read_file(uri, expected_size, expected_version)
+
+    def _read_file(self, uri: str, size: int | None, version: str | None) -> bytes:
+        try:
+            # Manifest rows are absolute, so the base is never used.
+            path = self.roots.resolve(uri, base=Path("/"))
+        except PathEscapeError as exc:
+            raise ItemError(Reason.OUTSIDE_ALLOWED_ROOTS) from exc
+        except SpecError as exc:
+            raise ItemError(Reason.FILE_UNREADABLE) from exc
+        try:
+            descriptor = os.open(path, _OPEN_FLAGS)
+            with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+                facts = os.fstat(descriptor)
+                if not stat.S_ISREG(facts.st_mode):
+                    raise ItemError(Reason.FILE_UNREADABLE)
+                found = mtime_version(facts.st_mtime_ns)
+                self._check(facts.st_size, found, size, version)
+                data = file.read(self.limits.max_bytes + 1)
+        except OSError as exc:
+            raise self._local_failure(path, exc) from exc
+        if len(data) != facts.st_size:
+            # Written to while it was read.
+            raise ItemError(Reason.FILE_CHANGED)
+        return data
+
+    def _local_failure(
+        self, path: Path, error: OSError
+    ) -> ItemError | InfrastructureError:
+        if error.errno in _REFUSED_ERRNOS:
+            return ItemError(Reason.FILE_UNREADABLE)
+        root = self.roots.root_of(path)
+        if error.errno in _MISSING_ERRNOS and root is not None and root.is_dir():
+            return ItemError(Reason.FILE_MISSING)
+        code = errno.errorcode.get(error.errno or 0, "unknown")
+        return InfrastructureError(
+            f"The folder that holds the items cannot be read ({code}); check that it"
+            " is mounted and healthy, then resume."
+        )
+
+    def _check(
+        self,
+        found_size: int,
+        found_version: str | None,
+        size: int | None,
+        version: str | None,
+    ) -> None:
+        """Raise unless size and version are those expected and within limits."""
+        changed = (size is not None and size != found_size) or (
+            version is not None and version != found_version
+        )
+        if changed:
+            raise ItemError(Reason.FILE_CHANGED)
+        if found_size == 0:
+            raise ItemError(Reason.FILE_EMPTY)
+        if found_size > self.limits.max_bytes:
+            raise ItemError(Reason.FILE_TOO_LARGE)
+
+    def _read_object(self, uri: str, size: int | None, version: str | None) -> bytes:
+        client = self._s3()
+        bucket, key = split_s3_uri(uri)
+        try:
+            answer = client.get_object(Bucket=bucket, Key=key)
+            with answer["Body"] as body:
+                found = etag_version(answer.get("ETag"))
+                length = int(answer["ContentLength"])
+                self._check(length, found, size, version)
+                data: bytes = body.read()
+        except S3_FAILURES as exc:
+            raise item_failure(exc) from exc
+        if len(data) != length:
+            raise InfrastructureError(
+                f"The object store sent {len(data)} of {length} bytes; check the"
+                " connection, then resume."
+            )
+        return data
+
+    def _s3(self) -> Any:
+        if self.s3_client is None:
+            raise InfrastructureError(
+                "The manifest names s3:// items but no S3 connection is set up here;"
+                " set the object store's address and credentials."
+            )
+        if self._client is None:
+            self._client = self.s3_client()
+        return self._client

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commented example spec that `affidavit init` writes."""
+
+TEMPLATE = """\
+# An audit: what is explained, how, and when the result counts as good enough.
+# Only audit, model.source and data.source must be given; the other values are the
+# defaults. Paths count from this file's folder.
+
+audit: photos                       # a name of your choice
+
+model:
+  source: torchvision:resnet50      # torchvision:NAME, timm:NAME, or a registered name
+  weights: weights.safetensors      # .safetensors, or a state dict without code in it
+  sha256: null                      # expected SHA-256 of the weights; checked if given
+  layer: auto                       # dotted name of the layer to look at
+  classes: imagenet                 # imagenet, [a, list], or a file with a name a line
+  arguments: {}                     # passed to the architecture, e.g. {num_classes: 10}
+  preprocess:
+    resize: 256                     # shorter side in pixels, [height, width], or null
+    crop: 224                       # centred crop: side, [height, width], or null
+    mean: [0.485, 0.456, 0.406]     # a channel; one value makes a greyscale input
+    std: [0.229, 0.224, 0.225]
+    interpolation: bilinear         # nearest, bilinear, bicubic or lanczos
+
+data:
+  source: photos/                   # a folder, a .csv or .parquet file, or s3://...
+  columns:                          # of a .csv or .parquet file
+    uri: path                       # the picture: a path or an s3:// address
+    label: null                     # its class, by name or index
+    mask: null                      # its ground truth; whatever is not zero is object
+    subject: null                   # the person shown; results then hold tokens only
+    groups: []                      # columns to break the results down by
+  labels: auto                      # does the first subfolder name the class?
+                                    # auto (yes, if target is label), folders or none
+
+explain:
+  method: gradcam                   # `affidavit methods` lists them
+  target: predicted                 # predicted, label, a class index or a class name
+  grid: 28                          # side to which very fine maps are pooled
+
+threshold:
+  policy: fixed                     # `affidavit policies` lists them
+  keep: 0.10                        # the fraction of the picture that is kept
+
+# What is measured of each explanation; [] measures nothing and is fastest.
+metrics: [deletion, insertion, confidence_retained]
+
+# All of these must hold: <value>.<aggregate> <op> <number>, where the aggregate is one
+# of mean, median, std, min, max, p05, p25, p75, p95. Examples:
+#   - deletion_auc.mean <= 0.4
+#   - items_failed.fraction <= 0.01
+criteria: []
+
+privacy:
+  gallery: null                     # images, maps or none; null: images, but maps when
+                                    # a subject column is named
+
+run:
+  shard_size: 256                   # most items that one worker takes at a time
+  batch_size: 16
+  seed: 0
+  device: auto                      # auto, cpu, cuda, cuda:N or mps
+  threads: null                     # of one worker on the CPU; null: all cores
+  max_attempts: 3                   # before a shard is given up
+"""

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a report is made of, gathered by whoever finalises the run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from explain.methods.cards import METHODS, MethodCard
+from explain.metrics.cards import METRICS, MetricCard
+from explain.thresholds.cards import POLICIES, PolicyCard
+from pipeline.aggregation import Gallery, ItemCounts, MetricSummary
+
+Verdict = Literal["pass", "fail", "incomplete"]
+GalleryMode = Literal["images", "maps", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriterionVerdict:
+    """How one criterion came out.
+
+    Attributes:
+        criterion: As written in the spec.
+        verdict: `incomplete` when there was nothing to compare.
+        observed: The aggregate that was compared, or None.
+        bound: The number that it was compared with.
+        reason: Why there is no verdict, for people; None when there is one.
+    """
+
+    criterion: str
+    verdict: Verdict
+    observed: float | None
+    bound: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digests:
+    """SHA-256 digests in hexadecimal; `result` is None while shards are missing."""
+
+    spec: str
+    model: str
+    manifest: str
+    result: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadShard:
+    """A shard whose attempts are exhausted: its items are missing."""
+
+    shard_index: int
+    first_item: int
+    item_count: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Moments in seconds since 1970-01-01 UTC."""
+
+    created: float
+    started: float | None
+    finished: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerFacts:
+    """Where the evidence is; the checkpoint itself is written after the report.
+
+    Attributes:
+        origin: Name of the ledger.
+        vkey: Public key of its checkpoints, in the form of C2SP signed notes.
+        checkpoint: Where the checkpoint of this run will be.
+        verify_command: What a reader types to check the run.
+        artifacts: Where the artifacts are.
+    """
+
+    origin: str
+    vkey: str | None
+    checkpoint: str
+    verify_command: str
+    artifacts: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A picture that the page embeds; made by `pipeline.reports.pictures`."""
+
+    title: str
+    description: str
+    data_uri: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportInputs:
+    """Everything that the report says, and nothing that it does not."""
+
+    run_id: str
+    audit: str
+    #: The run's state as it will be once the report is written: done | incomplete.
+    state: str
+    #: The spec as written.
+    spec: Mapping[str, Any]
+    #: The facts fixed before work started: layer, batch size, threads, dtype, device.
+    plan: Mapping[str, Any]
+    digests: Digests
+    items_total: int
+    counts: ItemCounts
+    summaries: Mapping[str, MetricSummary]
+    gallery: Gallery
+    gallery_mode: GalleryMode
+    #: Item index to what the gallery may call it: a file name, or a token.
+    item_names: Mapping[int, str] = field(default_factory=dict)
+    class_names: Sequence[str] | None = None
+    criteria: Sequence[CriterionVerdict] = ()
+    shards_total: int = 0
+    dead_shards: Sequence[DeadShard] = ()
+    timings: Timings
+    #: Program to version: affidavit, python, torch, and so on.
+    software: Mapping[str, str] = field(default_factory=dict)
+    ledger: LedgerFacts
+    #: A batch had to be halved, so that last bits may differ from other runs.
+    not_comparable: bool = False
+    #: Further limits that this run has, one sentence each.
+    notes: Sequence[str] = ()
+    metric_cards: Mapping[str, MetricCard] = field(default_factory=lambda: METRICS)
+    method_cards: Mapping[str, MethodCard] = field(default_factory=lambda: METHODS)
+    policy_cards: Mapping[str, PolicyCard] = field(default_factory=lambda: POLICIES)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sentences that stand for the enumerated codes.
+
+A code without a sentence is shown as it is; a test keeps the tables complete.
+"""
+
+from explain.metrics.absence import AbsenceReason
+from pipeline.errors import Reason
+
+REASONS: dict[str, str] = {
+    Reason.FILE_MISSING: "The file was not there.",
+    Reason.FILE_EMPTY: "The file has no bytes.",
+    Reason.FILE_TOO_LARGE: "The file is larger than the limit.",
+    Reason.FILE_UNREADABLE: "The file could not be read.",
+    Reason.FILE_CHANGED: "The file changed after the manifest was fixed.",
+    Reason.NOT_AN_IMAGE: "The file is not a picture of a known format.",
+    Reason.IMAGE_TRUNCATED: "The picture ends before its last row.",
+    Reason.IMAGE_TOO_LARGE: "The picture has more pixels than the limit.",
+    Reason.UNSUPPORTED_CHANNELS: "The picture's channels do not fit the model.",
+    Reason.OUTSIDE_ALLOWED_ROOTS: "The file lies outside the allowed folders.",
+    Reason.DUPLICATE_ITEM: "The same file is already an earlier item.",
+    Reason.LABEL_MISSING: "The audit explains the label, and the item has none.",
+    Reason.LABEL_UNKNOWN: "The label is not one of the model's classes.",
+    Reason.LABEL_AMBIGUOUS: "The label names more than one of the model's classes.",
+    Reason.MASK_MISSING: "The ground truth mask was not there.",
+    Reason.MASK_UNREADABLE: "The ground truth mask could not be read.",
+    Reason.MASK_SIZE_MISMATCH: "The mask has another size than its picture.",
+    Reason.NON_FINITE_OUTPUT: "The model's output holds NaN or infinity.",
+    Reason.NON_FINITE_MAP: "The attribution holds NaN or infinity.",
+    Reason.ZERO_GRADIENT: "The tapped layer has no gradient for the target.",
+    Reason.CONSTANT_MAP: "The attribution is the same everywhere, so it shows nothing.",
+    Reason.INSUFFICIENT_SUPPORT: (
+        "Fewer positions are positive than were to be kept; the mask is smaller."
+    ),
+}
+
+ABSENCES: dict[str, str] = {
+    AbsenceReason.INVALID_ITEM: "The item failed before it could be measured.",
+    AbsenceReason.NON_FINITE: "A value that it needs is NaN or infinite.",
+    AbsenceReason.CONSTANT_MAP: "The map is the same everywhere.",
+    AbsenceReason.NO_GROUND_TRUTH: "The item came without a ground truth mask.",
+    AbsenceReason.EMPTY_GROUND_TRUTH: "The mask marks nothing within the crop.",
+    AbsenceReason.EMPTY_MASK: "The explanation's mask keeps nothing.",
+    AbsenceReason.ZERO_NORM: "The map's norm is zero.",
+    AbsenceReason.ZERO_ENERGY: "The map has no positive part.",
+    AbsenceReason.ZERO_PROBABILITY: "The target's probability is zero.",
+}
+
+
+def reason_sentence(code: str) -> str:
+    """Return why an item failed or is weaker than asked for."""
+    return REASONS.get(code, code)
+
+
+def absence_sentence(code: str) -> str:
+    """Return why a metric has no value."""
+    return ABSENCES.get(code) or REASONS.get(code, code)
+
+
+#: What a column of numbers is called in headings.
+TITLES: dict[str, str] = {
+    "deletion_auc": "Deletion AUC",
+    "insertion_auc": "Insertion AUC",
+    "confidence_retained": "Confidence retained",
+    "completeness_energy": "Completeness (energy kept)",
+    "max_sensitivity": "Max-sensitivity",
+    "localisation_iou": "Localisation: IoU",
+    "localisation_dice": "Localisation: Dice",
+    "localisation_precision": "Localisation: precision",
+    "localisation_recall": "Localisation: recall",
+    "score": "Score of the target",
+    "keep_achieved": "Fraction kept",
+}
+
+
+def title_of(name: str) -> str:
+    """Return what a value is called in headings."""
+    return TITLES.get(name) or name.replace("_", " ").capitalize()

@@ -41,8 +41,12 @@ class SplitForward:
         """
         gradient = None
         if self.logits.requires_grad:
-            score = self.logits.gather(1, targets[:, None]).sum()
-            (gradient,) = torch.autograd.grad(score, self.activation, allow_unused=True)
+            with torch.inference_mode(mode=False), torch.enable_grad():
+                # The clone is for targets that were born under inference mode.
+                score = self.logits.gather(1, targets[:, None].clone()).sum()
+                (gradient,) = torch.autograd.grad(
+                    score, self.activation, allow_unused=True
+                )
         if gradient is None:
             raise ZeroGradientLayerError(
                 f"The class scores do not depend on layer {self.layer_name!r}"

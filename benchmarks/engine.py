@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an explanation costs beside a plain forward pass, and beside other libraries.
+
+Every row of one cell (network x batch size) is timed in the same process, in
+rounds: each round runs every row once, in an order that rotates, and ratios are
+taken within a round before their median is, so that a busy machine disturbs all
+rows alike.
+
+The product of our row and of both captum rows is the same: a Grad-CAM map of
+each image, upsampled to the input's size, its top-10 % mask, and the native map
+as float16 on the CPU. captum gives the map only, so its rows are completed with
+torch's own bilinear upsampling and with our mask and float16 write. The
+pytorch-grad-cam rows are as that library gives them: upsampled maps, no mask, no
+float16, which is less than the others do.
+
+Usage: python benchmarks/engine.py [--quick] [--json FILE]
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from explain.architectures import resolve_layer
+from explain.frozen import frozen
+from explain.maps import dequantise, quantise, upsample
+from explain.methods.registry import create_method
+from explain.thresholds.fixed import FixedKeep
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from captum.attr import LayerGradCam
+    from pytorch_grad_cam import GradCAM
+
+SIZE = (224, 224)
+THREADS = 2
+POLICY = FixedKeep(0.10)
+
+FORWARD = "forward only"
+OURS = "affidavit Grad-CAM"
+PEER = "pytorch-grad-cam, batched"
+PEER_SINGLE = "pytorch-grad-cam, one by one"
+CAPTUM = "captum, own forward for the class"
+CAPTUM_FROZEN = "captum, frozen, targets given"
+
+#: Seconds of each round, by row.
+Times = dict[str, list[float]]
+Resize = Callable[[Tensor, tuple[int, int]], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measured row: its median, and its time over the forward's."""
+
+    network: str
+    batch: int
+    name: str
+    images_per_s: float
+    ms_per_image: float
+    over_forward: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A promised ratio and whether it is kept in one cell."""
+
+    network: str
+    batch: int
+    promise: str
+    measured: float
+    kept: bool
+
+
+def main() -> int:
+    """Print the table and the verdicts; return 0 however they come out."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true", help="few rounds, small cells")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write results here")
+    parser.add_argument("--rounds", type=int, help="rounds a cell")
+    options = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    rows: list[Row] = []
+    targets: list[Target] = []
+    print(
+        f"torch {torch.__version__}, {platform.machine()}, {THREADS} threads,"
+        f" 224 x 224, random weights; medians of interleaved rounds"
+    )
+    for network in ("resnet50", "mobilenet_v3_large"):
+        for batch in (1, 4 if options.quick else 16):
+            rounds = options.rounds or _rounds(batch, quick=options.quick)
+            times = measure(network, batch, rounds)
+            rows += _report(network, batch, times)
+            targets += _verdicts(network, batch, times)
+    print("\ntargets")
+    for target in targets:
+        verdict = "kept  " if target.kept else "MISSED"
+        cell = f"{target.network}, batch {target.batch}"
+        print(f"  {verdict} {cell:30s} {target.promise}: {target.measured:.2f}")
+    if options.json:
+        document = {
+            "rows": [asdict(row) for row in rows],
+            "targets": [asdict(target) for target in targets],
+        }
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
+    return 0
+
+
+def measure(network: str, batch: int, rounds: int) -> Times:
+    """Return the seconds of each row in each round."""
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(network, weights=None).eval()
+    inputs = torch.randn(batch, 3, *SIZE)
+    with ExitStack() as held:
+        rows = _rows(model, inputs, held)
+        names = list(rows)
+        for name in names:
+            rows[name]()
+        times: Times = {name: [] for name in names}
+        for turn in range(rounds):
+            shift = turn % len(names)
+            for name in names[shift:] + names[:shift]:
+                start = time.perf_counter()
+                rows[name]()
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def _rows(
+    model: nn.Module, inputs: Tensor, held: ExitStack
+) -> dict[str, Callable[[], object]]:
+    """Return what is timed, by name, each as a bulk user would call it.
+
+    Every row has a copy of the network to itself, so that hooks, gradients and
+    caches of one do not reach another. What a user does once a run is done here:
+    our row and captum's frozen row have their parameters frozen already.
+    """
+    rows = {
+        FORWARD: _forward(deepcopy(model), inputs),
+        OURS: _ours(deepcopy(model), inputs, held),
+        CAPTUM_FROZEN: _captum_frozen(deepcopy(model), inputs),
+        CAPTUM: _captum(deepcopy(model), inputs),
+        PEER: _peer(deepcopy(model), inputs, len(inputs)),
+    }
+    if len(inputs) > 1:
+        rows[PEER_SINGLE] = _peer(deepcopy(model), inputs, 1)
+    return rows
+
+
+def _forward(model: nn.Module, inputs: Tensor) -> Callable[[], object]:
+    """Return the plain prediction that everything is compared with."""
+
+    def run() -> object:
+        with torch.inference_mode():
+            return model(inputs)
+
+    return run
+
+
+def _ours(model: nn.Module, inputs: Tensor, held: ExitStack) -> Callable[[], object]:
+    """Return our engine as the pipeline uses it: stored map, then mask of it."""
+    method = create_method("gradcam", model, resolve_layer(model, example=inputs))
+    held.enter_context(frozen(model))
+
+    def run() -> object:
+        return _finish(method.explain(inputs, None).maps, upsample)
+
+    return run
+
+
+def _captum(model: nn.Module, inputs: Tensor) -> Callable[[], object]:
+    """Return captum as documented: its user first finds the predicted class."""
+    cam = LayerGradCam(model, resolve_layer(model, example=inputs).module)
+
+    def run() -> object:
+        with torch.no_grad():
+            classes = model(inputs).argmax(dim=1)
+        maps = cam.attribute(inputs, target=classes, relu_attributions=True)
+        return _finish(maps.detach()[:, 0], _interpolate)
+
+    return run
+
+
+def _captum_frozen(model: nn.Module, inputs: Tensor) -> Callable[[], object]:
+    """Return captum at its best: parameters frozen, classes known beforehand."""
+    cam = LayerGradCam(model, resolve_layer(model, example=inputs).module)
+    model.requires_grad_(False)
+    with torch.no_grad():
+        classes = model(inputs).argmax(dim=1)
+
+    def run() -> object:
+        maps = cam.attribute(inputs, target=classes, relu_attributions=True)
+        return _finish(maps.detach()[:, 0], _interpolate)
+
+    return run
+
+
+def _peer(model: nn.Module, inputs: Tensor, size: int) -> Callable[[], object]:
+    """Return pytorch-grad-cam on batches of the size; it upsamples itself."""
+    cam = GradCAM(model=model, target_layers=[resolve_layer(model).module])
+
+    def run() -> object:
+        return [cam(input_tensor=part, targets=None) for part in inputs.split(size)]
+
+    return run
+
+
+def _finish(
+    maps: Tensor, resize: Callable[[Tensor, tuple[int, int]], Tensor]
+) -> object:
+    """Return what is stored, on the CPU, and the mask made from what is stored."""
+    stored = quantise(maps)
+    result = POLICY.apply(resize(dequantise(stored), SIZE))
+    return stored.values.cpu(), stored.scale.cpu(), result.mask.cpu()
+
+
+def _interpolate(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return torch's own bilinear upsampling."""
+    resized = interpolate(maps[:, None], size=size, mode="bilinear")
+    return resized[:, 0].contiguous()
+
+
+def _rounds(batch: int, *, quick: bool) -> int:
+    """Return how many rounds a cell gets: small batches are short and noisy."""
+    if quick:
+        return 3
+    return 25 if batch == 1 else 7
+
+
+def _ratio(times: Times, numerator: str, denominator: str) -> float:
+    """Return the median over rounds of one row's time over another's."""
+    pairs = zip(times[numerator], times[denominator], strict=True)
+    return statistics.median(above / below for above, below in pairs)
+
+
+def _report(network: str, batch: int, times: Times) -> list[Row]:
+    """Print one cell's table and return its rows."""
+    print(f"\n{network}, batch {batch}, {len(times[FORWARD])} rounds")
+    print(f"  {'':36s} {'images/s':>9s} {'ms/image':>9s} {'x forward':>9s}")
+    rows = []
+    for name, seconds in times.items():
+        middle = statistics.median(seconds)
+        row = Row(
+            network=network,
+            batch=batch,
+            name=name,
+            images_per_s=batch / middle,
+            ms_per_image=1e3 * middle / batch,
+            over_forward=_ratio(times, name, FORWARD),
+        )
+        print(
+            f"  {name:36s} {row.images_per_s:9.1f} {row.ms_per_image:9.2f}"
+            f" {row.over_forward:9.2f}"
+        )
+        rows.append(row)
+    return rows
+
+
+def _verdicts(network: str, batch: int, times: Times) -> list[Target]:
+    """Return what was promised of this cell and what came out."""
+    promises = [
+        ("time over forward <= 1.15", OURS, FORWARD, 1.15, "at most"),
+        ("times faster than pytorch-grad-cam >= 2.8", PEER, OURS, 2.8, "at least"),
+        ("time over captum, frozen <= 1.03", OURS, CAPTUM_FROZEN, 1.03, "at most"),
+    ]
+    if PEER_SINGLE in times:
+        text = "times faster than pytorch-grad-cam one by one >= 3.5"
+        promises.append((text, PEER_SINGLE, OURS, 3.5, "at least"))
+    targets = []
+    for promise, numerator, denominator, limit, side in promises:
+        measured = _ratio(times, numerator, denominator)
+        kept = measured <= limit if side == "at most" else measured >= limit
+        targets.append(Target(network, batch, promise, measured, kept))
+    return targets
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

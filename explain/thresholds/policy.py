@@ -69,7 +69,7 @@ def mask_from_cut(maps: Tensor, cut: Tensor, kept_count: Tensor) -> Tensor:
 
 def require_positions(maps: Tensor) -> Tensor:
     """Return the maps as (N, n) float32, refusing what has no positions."""
-    if maps.ndim < 2 or maps[:1].numel() == 0 or maps.dtype != torch.float32:
+    if maps.ndim < 2 or 0 in maps.shape[1:] or maps.dtype != torch.float32:
         raise InvalidInputError(
             f"Expected float32 maps (N, *positions), got {tuple(maps.shape)}"
             f" {maps.dtype}."

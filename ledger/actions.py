@@ -28,7 +28,7 @@ class Action(StrEnum):
     SHARD_FINISHED = "shard:finished"  # digest: the artifact's SHA-256
     SHARD_RELEASED = "shard:released"
     SHARD_EXPIRED = "shard:expired"
-    SHARD_FAILED = "shard:failed"
+    SHARD_FAILED = "shard:failed"  # one attempt; others may follow
     SHARD_RETRIED = "shard:retried"
     SHARD_DEAD = "shard:dead"
 

@@ -4,8 +4,9 @@
 What the entries must say, and what is held against them:
 
     shard:finished   digest and details {key, sha256, size} = the artifact's bytes
-    run:finalised    digest = the bundle's result digest; details {shards} = how many
-                     shards must have an entry that says finished or dead
+    run:planned      details {shards} = how many shards must have an entry that says
+                     finished or dead, once the run has a result
+    run:finalised    digest = the bundle's result digest
     report:written   details {json_sha256, html_sha256} = report.json, report.html
 """
 
@@ -90,6 +91,7 @@ class _Check:
     #: Promises by object key, and the key that each shard ended with.
     promised: dict[str, _Finished] = field(default_factory=dict)
     final_key: dict[str, str | None] = field(default_factory=dict)
+    planned: Entry | None = None
     finalised: Entry | None = None
     report: Entry | None = None
 
@@ -225,6 +227,8 @@ class _Check:
                 self.final_key[entry.object] = key  # a retried shard: the last counts
             case Action.SHARD_DEAD:
                 self.final_key[entry.object] = None
+            case Action.RUN_PLANNED:
+                self.planned = entry
             case Action.RUN_FINALISED:
                 self.finalised = entry
             case Action.REPORT_WRITTEN:
@@ -264,13 +268,18 @@ class _Check:
                 expected=self.finalised.digest,
                 got=info.result_digest,
             )
-        shards = self.finalised.details.get("shards")
-        if isinstance(shards, int) and shards != len(self.final_key):
+        if self.finalised.digest is not None:
+            self._all_shards(info)
+
+    def _all_shards(self, info: BundleInfo) -> None:
+        """A run with a result must account for every shard that was planned."""
+        shards = None if self.planned is None else self.planned.details.get("shards")
+        if shards != len(self.final_key):
             self.log.add(
                 FailureKind.MISSING_ENTRIES,
                 f"run/{info.run}",
-                "the run had another number of shards than the entries tell of",
-                expected=str(shards),
+                "the entries do not tell how each planned shard ended",
+                expected=None if shards is None else str(shards),
                 got=str(len(self.final_key)),
             )
 

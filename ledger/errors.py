@@ -9,7 +9,8 @@ LedgerError
 │     └─ DamagedBundleError  a bundle is unsafe or broken inside: trust nothing
 ├─ SignatureError          no good signature of the expected key: trust nothing
 ├─ ProofError              a Merkle proof does not lead to the root: tampered
-└─ KeyFileError            a key file is missing, exposed or of another log
+├─ KeyFileError            a key file is missing, exposed or of another log
+└─ BrokenLedgerError       the stored ledger contradicts itself: stop and verify
 """
 
 
@@ -47,3 +48,7 @@ class ProofError(LedgerError):
 
 class KeyFileError(LedgerError):
     """A key file cannot be used as it lies on the disk."""
+
+
+class BrokenLedgerError(LedgerError):
+    """The stored ledger contradicts itself, so nothing more may be vouched for."""

@@ -73,18 +73,18 @@ def finished(key: str, shard: int, data: bytes) -> bytes:
 def story() -> list[bytes]:
     """Return the entries of a ledger in which run r1 and another one took place."""
     return [
-        entry(Action.RUN_PLANNED, "run/r1"),
+        entry(Action.RUN_PLANNED, "run/r1", shards=4),
         entry(Action.RUN_PLANNED, "run/other"),
         *(finished(key, n, data) for n, (key, data) in enumerate(ARTIFACTS.items())),
         entry(Action.SHARD_DEAD, "run/r1/shard/3"),
-        entry(Action.RUN_FINALISED, "run/r1", RESULT, shards=4),
+        entry(Action.RUN_FINALISED, "run/r1", RESULT),
         entry(
             Action.REPORT_WRITTEN,
             "run/r1/report",
             json_sha256=sha256_hex(REPORT),
             html_sha256=sha256_hex(HTML),
         ),
-        entry(Action.RUN_FINALISED, "run/other", sha256_hex(b"other"), shards=0),
+        entry(Action.RUN_FINALISED, "run/other", sha256_hex(b"other")),
     ]
 
 
@@ -258,6 +258,11 @@ def lose_finalised(maker: Maker) -> None:
     maker.chosen = [0, 2, 3, 4, 5, 7]
 
 
+def lose_planned(maker: Maker) -> None:
+    """Leave out the entry that tells how many shards there were."""
+    maker.chosen = [1, 2, 3, 4, 5, 6, 7]
+
+
 def other_run(maker: Maker) -> None:
     """Pass the bundle off as that of a run nobody heard of."""
     maker.run = "r9"
@@ -313,6 +318,7 @@ def unknown_action(maker: Maker) -> None:
         (lose_shard_entry, {F.MISSING_ENTRIES}),
         (lose_finished_entry, {F.MISSING_ENTRIES, F.ARTIFACT_MISMATCH}),
         (lose_finalised, {F.MISSING_ENTRIES, F.RESULT_DIGEST_MISMATCH}),
+        (lose_planned, {F.MISSING_ENTRIES}),
         (other_run, {F.MISSING_ENTRIES}),
         (double_entry, {F.INCONSISTENT}),
         (old_checkpoint, {F.NOT_COVERED}),

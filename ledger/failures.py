@@ -69,7 +69,7 @@ class Verdict:
     failures: tuple[Failure, ...]
     #: Artifacts whose bytes were hashed again and are those of the entries.
     artifacts: int = 0
-    #: What the ledger says that the run resulted in, if a covered entry says so.
+    #: What the run:finalised entry states; worth as much as `ok` says.
     result_digest: str | None = None
 
     @property

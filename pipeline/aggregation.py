@@ -168,7 +168,8 @@ class Aggregate:
         """Count one item.
 
         Raises:
-            ValueError: the item does not come after the one before it.
+            ValueError: the item does not come after the one before it, or a number
+                is NaN or infinite.
         """
         if row.item_index <= self._last_index:
             raise ValueError(
@@ -192,8 +193,14 @@ class Aggregate:
             (SCORE, row.score),
             (KEEP_ACHIEVED, row.keep_achieved),
         ):
-            if value is not None:
-                self._values.setdefault(name, array("d")).append(value)
+            if value is None:
+                continue
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"expected finite numbers, got {value} as {name} of item "
+                    f"{row.item_index}; a value that is absent needs a reason"
+                )
+            self._values.setdefault(name, array("d")).append(value)
         for name, reason in row.absences.items():
             self._absences.setdefault(name, Counter())[reason] += 1
 
@@ -290,7 +297,8 @@ class _Picker:
         self._seed = seed
         self._size = size
         self._rankings = tuple(rankings)
-        # Keys are (badness, index): the heaps' least is the next to be pushed out.
+        # One order of all items, by badness and then index, seen from its two ends:
+        # so best and worst cannot meet, even where values are equal.
         self._best: list[_Heap] = [[] for _ in rankings]
         self._worst: list[_Heap] = [[] for _ in rankings]
         self._ranked = [0 for _ in rankings]
@@ -306,7 +314,7 @@ class _Picker:
             self._ranked[place] += 1
             badness = ranking.badness(value)
             _keep(self._best[place], (-badness, -index, row), self._size)
-            _keep(self._worst[place], (badness, -index, row), self._size)
+            _keep(self._worst[place], (badness, index, row), self._size)
         # Thrice the size, because those shown as best or worst are passed over.
         _keep(self._random, (-self._draw(index), -index, row), 3 * self._size)
 

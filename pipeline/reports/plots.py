@@ -2,8 +2,8 @@
 """Plots as inline SVG: text stays text, colours come from the page's style sheet.
 
 What a mark means never hangs on its colour alone: the mean is a solid line, the median
-a dashed one, the interval of the mean a hatched bar that the solid line crosses. Every plot has a title and a description for
-readers who cannot see it.
+a dashed one, the interval of the mean a hatched bar that the solid line crosses. Every
+plot has a title and a description for readers who cannot see it.
 """
 
 from collections.abc import Mapping, Sequence

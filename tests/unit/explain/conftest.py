@@ -106,17 +106,31 @@ def lite0() -> nn.Module:
     return model.eval()
 
 
-@pytest.fixture(scope="session")
-def chelsea() -> Tensor:
-    """A photograph of a cat, as EfficientNet-Lite0 takes it, (1, 3, 224, 224)."""
+def photograph(name: str) -> Tensor:
+    """Return a photograph as EfficientNet-Lite0 takes it, (1, 3, 224, 224)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from skimage.data import chelsea as photograph
-    pixels = torch.from_numpy(np.asarray(photograph(), dtype=np.float32))
+        from skimage import data
+    pixels = torch.from_numpy(np.asarray(getattr(data, name)(), dtype=np.float32))
+    height, width = pixels.shape[:2]
+    left = (width - height) // 2
     resized = nn.functional.interpolate(
-        pixels.permute(2, 0, 1)[None, :, :, 75:375],
+        pixels.permute(2, 0, 1)[None, :, :, left : left + height],
         size=(224, 224),
         mode="bilinear",
         antialias=True,
     )
+    # This network was trained on (x - 127) / 128, not on ImageNet's mean and std.
     return (resized - 127) / 128
+
+
+@pytest.fixture(scope="session")
+def chelsea() -> Tensor:
+    """A cat that fills the frame."""
+    return photograph("chelsea")
+
+
+@pytest.fixture(scope="session")
+def coffee() -> Tensor:
+    """A cup of espresso on a table."""
+    return photograph("coffee")

@@ -50,7 +50,7 @@ class ClassNames:
 
         Raises:
             ItemError: `label_unknown`, or `label_ambiguous` for a name that several
-                classes share (ImageNet's "crane" is a bird and a machine).
+                classes share (in many lists of ImageNet "crane" is a bird and a machine).
         """
         label = label.strip()
         found = self._indices.get(label, [])

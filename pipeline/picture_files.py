@@ -22,7 +22,6 @@ from PIL import (
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
-    UnidentifiedImageError,
     WebPImagePlugin,
 )
 
@@ -91,10 +90,8 @@ def open_picture(data: bytes, limits: Limits) -> ImageFile.ImageFile:
         picture = Image.open(BytesIO(data), formats=FORMATS)
     except _BOMBS as exc:
         raise ItemError(Reason.IMAGE_TOO_LARGE) from exc
-    except UnidentifiedImageError as exc:
-        raise ItemError(_why_unidentified(data)) from exc
     except DAMAGE as exc:
-        raise ItemError(Reason.IMAGE_TRUNCATED) from exc
+        raise ItemError(_why_not_opened(data)) from exc
     width, height = picture.size
     if width * height > limits.max_pixels:
         raise ItemError(Reason.IMAGE_TOO_LARGE)
@@ -163,7 +160,7 @@ def grey_to_8_bits(values: npt.NDArray[np.uint16], bits: int) -> Image.Image:
     return Image.fromarray(np.rint(values * scale).astype(np.uint8))
 
 
-def _why_unidentified(data: bytes) -> Reason:
+def _why_not_opened(data: bytes) -> Reason:
     if data.startswith(_TIFF_SIGNATURES) and _has_tiff_directory(data):
         # The file is sound; its bands, depth or colour space are none that is read.
         return Reason.UNSUPPORTED_CHANNELS

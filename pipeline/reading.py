@@ -27,15 +27,21 @@ from pipeline.s3_objects import (
 __all__ = ["ItemReader", "Limits", "mtime_version"]
 
 #: A FIFO must not block the worker, nor a symlink made after the check be followed.
-_OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW
 
 _MISSING_ERRNOS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
-_REFUSED_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO})
+_REFUSED_ERRNOS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, errno.EISDIR}
+)
 
 
 def mtime_version(mtime_ns: int) -> str:
     """Return a modification time as the version text of an item."""
     return f"mtime:{mtime_ns}"
+
+
+def _open_descriptor(path: str, flags: int) -> int:
+    return os.open(path, flags | _OPEN_FLAGS)
 
 
 @dataclass(slots=True)
@@ -81,9 +87,8 @@ class ItemReader:
         except SpecError as exc:
             raise ItemError(Reason.FILE_UNREADABLE) from exc
         try:
-            descriptor = os.open(path, _OPEN_FLAGS)
-            with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
-                facts = os.fstat(descriptor)
+            with open(path, "rb", opener=_open_descriptor) as file:
+                facts = os.fstat(file.fileno())
                 if not stat.S_ISREG(facts.st_mode):
                     raise ItemError(Reason.FILE_UNREADABLE)
                 found = mtime_version(facts.st_mtime_ns)

@@ -22,6 +22,7 @@ MAX_CHARACTERS = 1_000_000
 _MAX_DEPTH = 20
 
 _TAG = "tag:yaml.org,2002:"
+_TAGS = frozenset({"str", "int", "float", "bool", "null", "timestamp", "map", "seq"})
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]{0,29})")
 _EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 _TRUE = frozenset({"yes", "true", "on"})
@@ -122,6 +123,9 @@ class _Builder:
     problems: list[tuple[int, str]] = field(default_factory=list)
 
     def build(self, node: Node, place: Place) -> Any:
+        if node.tag.removeprefix(_TAG) not in _TAGS:
+            self._problem(node, f"the tag {node.tag!r} is not read here")
+            return None
         if isinstance(node, MappingNode):
             return self._mapping(node, place)
         if isinstance(node, SequenceNode):
@@ -166,8 +170,6 @@ class _Builder:
             return text.lower() in _TRUE
         if kind in {"int", "float"} or (kind == "str" and _is_exponent(node)):
             return self._number(node, text)
-        if kind not in {"str", "timestamp"}:
-            self._problem(node, f"the tag {node.tag!r} is not read here")
         return text
 
     def _number(self, node: Node, text: str) -> int | float | str:

@@ -19,12 +19,15 @@ def current_revision(engine: sa.Engine) -> str | None:
     """Return the database's migration, or None when it has no tables."""
     with translate_errors(), engine.connect() as connection:
         try:
-            return connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+            revision: str | None = connection.scalar(
+                sa.text("SELECT version_num FROM alembic_version")
+            )
         except (OperationalError, ProgrammingError) as exc:
             text = str(exc.orig)
             if "no such table" in text or "does not exist" in text:
                 return None
             raise
+    return revision
 
 
 def require_current(engine: sa.Engine) -> None:
@@ -68,3 +71,22 @@ def upgrade(url: str, *, actor: str) -> tuple[str | None, str]:
         )
     engine.dispose()
     return before, HEAD
+
+
+def ensure_embedded_schema(url: str, *, actor: str) -> None:
+    """A SQLite database that is new has its tables; any other must be current.
+
+    An embedded run should work at the first try, but nobody wants a server's schema
+    changed by a run.
+
+    Raises:
+        SchemaOutdatedError: an existing database is not of this version.
+    """
+    engine = create_engine(url)
+    try:
+        if engine.dialect.name == "sqlite" and current_revision(engine) is None:
+            upgrade(url, actor=actor)
+        else:
+            require_current(engine)
+    finally:
+        engine.dispose()

@@ -226,6 +226,7 @@ def _shortened(text: str, draw: ImageDraw.ImageDraw, size: int, width: int) -> s
     """Return the text, cut with an ellipsis where it would leave the sheet."""
     if draw.textlength(text, font=_font(size)) <= width:
         return text
+    text = text[:width]  # no glyph is narrower than a pixel
     while text and draw.textlength(text + "...", font=_font(size)) > width:
         text = text[:-1]
     return text + "..."

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The public Python API: load a spec, run it, read results, explain one batch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from affidavit.run_facts import run_document
+from pipeline.services import Services
+from pipeline.settings import load_settings
+from pipeline.spec import AuditSpec
+from pipeline.spec_file import load_spec as _load_spec
+from storage.events import local_user
+from storage.items import iterate_items
+from storage.runs import get_run
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutcome:
+    """How a run ended.
+
+    Attributes:
+        run: The run's id.
+        state: Its final state.
+        items: Counts: total, done, failed.
+        result_digest: SHA-256 over all records, None if items are missing.
+        criteria_met: Whether every criterion passed.
+        report: Where the HTML report lies.
+        document: Everything, as `affidavit run --json` prints it.
+    """
+
+    run: str
+    state: str
+    items: dict[str, int]
+    result_digest: str | None
+    criteria_met: bool | None
+    report: str | None
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """One batch, explained.
+
+    Shape: logits (N, K) float32, targets (N,) int64, maps (N, h, w) float32 at the
+    tapped layer's resolution, masks (N, H, W) bool, achieved (N,) float64.
+    """
+
+    logits: "npt.NDArray[np.float32]"
+    targets: "npt.NDArray[np.int64]"
+    maps: "npt.NDArray[np.float32]"
+    masks: "npt.NDArray[np.bool_]"
+    achieved: "npt.NDArray[np.float64]"
+    layer: str
+
+
+def load_spec(path: str | Path) -> AuditSpec:
+    """Return the spec in a YAML file.
+
+    Raises:
+        pipeline.errors.SpecError: it is wrong; the message says where.
+    """
+    return _load_spec(Path(path))
+
+
+def run(
+    spec: str | Path,
+    *,
+    home: str | Path | None = None,
+    on_items: Callable[[int], None] = lambda _count: None,
+) -> RunOutcome:
+    """Return how the audit came out, run here in this process.
+
+    Args:
+        spec: The spec file.
+        home: Folder of database, objects and key; default `.affidavit`.
+        on_items: Told how many more items are through.
+    """
+    from pipeline.embedded import run_embedded  # noqa: PLC0415
+    from pipeline.planning import prepare  # noqa: PLC0415
+    from pipeline.run_creation import create_run  # noqa: PLC0415
+    from storage.schema import ensure_embedded_schema  # noqa: PLC0415
+
+    services = _services(home)
+    try:
+        audit = prepare(services, Path(spec))
+        ensure_embedded_schema(
+            services.settings.resolved_database_url, actor=services.actor
+        )
+        run_id = create_run(services, audit, queue="embedded")
+        run_embedded(services, run_id, audit.executor, on_items=on_items)
+        document = run_document(services, get_run(services.engine, run_id))
+    finally:
+        services.close()
+    return RunOutcome(
+        run=run_id,
+        state=document["state"],
+        items=document["items"],
+        result_digest=document["result_digest"],
+        criteria_met=document["criteria_met"],
+        report=document["report"],
+        document=document,
+    )
+
+
+def results(
+    run_id: str = "latest", *, home: str | Path | None = None
+) -> "pd.DataFrame":
+    """Return a run's items as a table: one row an explanation, one column a metric.
+
+    Raises:
+        storage.errors.UnknownRunError: there is no such run.
+    """
+    import pandas as pd  # noqa: PLC0415
+
+    services = _services(home)
+    try:
+        found = get_run(services.engine, run_id)
+        rows = [
+            {
+                "item_index": row.item_index,
+                "item_id": row.item_id,
+                "status": row.status,
+                "reason": row.reason,
+                "predicted": row.predicted,
+                "target": row.target,
+                "label": row.label,
+                "score": row.score,
+                "keep_requested": row.keep_requested,
+                "keep_achieved": row.keep_achieved,
+                "cut": row.cut,
+                **row.metrics,
+            }
+            for row in iterate_items(services.engine, found.id)
+        ]
+    finally:
+        services.close()
+    return pd.DataFrame(rows)
+
+
+def explain(
+    model: "nn.Module",
+    inputs: "torch.Tensor",
+    *,
+    targets: "torch.Tensor | None" = None,
+    layer: str = "auto",
+    method: str = "gradcam",
+    keep: float = 0.10,
+) -> Explained:
+    """Return the thresholded explanations of one batch; the model is left as it was.
+
+    Args:
+        model: A convolutional classifier.
+        inputs: (N, C, H, W), normalised as the model takes them.
+        targets: (N,) class indices; None explains the predicted classes.
+        layer: Dotted name of the layer to tap, or `auto`.
+        method: See `affidavit methods`.
+        keep: Fraction of positions that the masks keep.
+
+    Raises:
+        explain.errors.ExplainError: the model, layer or targets cannot be used.
+    """
+    from explain.architectures import resolve_layer  # noqa: PLC0415
+    from explain.frozen import frozen  # noqa: PLC0415
+    from explain.maps import dequantise, quantise, upsample  # noqa: PLC0415
+    from explain.methods import create_method  # noqa: PLC0415
+    from explain.thresholds import create_policy  # noqa: PLC0415
+
+    with frozen(model):
+        tapped = resolve_layer(model, layer, inputs[:1])
+        attribution = create_method(method, model, tapped).explain(inputs, targets)
+    maps = dequantise(quantise(attribution.maps))
+    size = (int(inputs.shape[2]), int(inputs.shape[3]))
+    cut = create_policy("fixed", keep=keep).apply(upsample(maps, size))
+    return Explained(
+        logits=attribution.logits.cpu().numpy(),
+        targets=attribution.targets.cpu().numpy(),
+        maps=maps.cpu().numpy(),
+        masks=cut.mask.cpu().numpy(),
+        achieved=cut.achieved.cpu().numpy(),
+        layer=tapped.name,
+    )
+
+
+def _services(home: str | Path | None) -> Services:
+    settings = load_settings(home=Path(home) if home is not None else None)
+    return Services(settings=settings, actor=local_user())

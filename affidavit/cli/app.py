@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `affidavit`: its commands, and how errors become exit codes."""
+
+import gc
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from affidavit.cli import (
+    auditing,
+    evidence,
+    installation,
+    registry,
+    supervising,
+    working,
+)
+from affidavit.cli.options import remember_home
+from affidavit.cli.output import complain
+from affidavit.exit_codes import EXPECTED_ERRORS, ExitCode, exit_code_of
+
+app = typer.Typer(
+    name="affidavit",
+    help="Explain every prediction of a model over a dataset, measure how good each "
+    "explanation is, and leave evidence that a stranger can check.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from affidavit import __version__  # noqa: PLC0415
+
+        typer.echo(f"affidavit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before(
+    home: Annotated[
+        Path | None,
+        typer.Option("--home", help="As the commands' own --home."),
+    ] = None,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    remember_home(home)
+
+
+for module in (auditing, supervising, evidence, working, installation, registry):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line and exit with a documented code."""
+    # Start-up makes many objects and no garbage; collecting costs a tenth of it.
+    gc.set_threshold(50_000, 20, 20)
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Return the exit code of a command line; errors are told in one sentence."""
+    try:
+        result = app(arguments, standalone_mode=False)
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.ClickException as exc:
+        complain(exc.format_message().rstrip(".") + "; see 'affidavit --help'.")
+        return ExitCode.USAGE
+    except (KeyboardInterrupt, click.Abort):
+        complain("interrupted.")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone; that is its business.
+        sys.stderr.close()
+        return ExitCode.DONE
+    except EXPECTED_ERRORS as exc:
+        complain(str(exc))
+        return exit_code_of(exc)
+    return int(result) if isinstance(result, int) else ExitCode.DONE

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that start work: plan, run, submit, resume, retry."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from affidavit.cli.options import (
+    HomeOption,
+    JsonOption,
+    RunArgument,
+    SpecArgument,
+    open_existing,
+    open_services,
+)
+from affidavit.cli.output import note, print_json, say, size_text, time_text
+from affidavit.cli.progress import open_progress
+from affidavit.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from pipeline.executor import Executor
+    from pipeline.services import Services
+    from storage.tables import RunTable
+
+
+def register(app: typer.Typer) -> None:
+    """The commands are part of the app."""
+    app.command()(plan)
+    app.command()(run)
+    app.command()(submit)
+    app.command()(resume)
+    app.command()(retry)
+
+
+def plan(
+    spec: SpecArgument, *, json: JsonOption = False, home: HomeOption = None
+) -> None:
+    """Check a spec, count its items and shards, and estimate the time."""
+    from pipeline.planning import item_bytes, prepare  # noqa: PLC0415
+
+    with open_services(home) as services:
+        audit = prepare(services, spec)
+        items = 0
+        with open_progress("counting", None, quiet=json) as progress:
+            for _item in audit.source.items():
+                items += 1
+                progress.add(1)
+    fixed = audit.plan
+    seconds = items * (fixed.item_seconds or 0.0)
+    document: dict[str, Any] = {
+        "audit": audit.written.audit,
+        "items": items,
+        "shards": -(-items // fixed.shard_size),
+        "shard_size": fixed.shard_size,
+        "batch_size": fixed.batch_size,
+        "layer": fixed.layer,
+        "layer_reason": fixed.layer_reason,
+        "target": fixed.target,
+        "device": fixed.device,
+        "threads": fixed.threads,
+        "classes": fixed.class_count,
+        "forwards_per_item": 1 + fixed.forwards_per_item,
+        "item_seconds": fixed.item_seconds,
+        "estimated_seconds": seconds,
+        "bytes_per_item": item_bytes(fixed),
+        "estimated_bytes": items * item_bytes(fixed),
+        "spec_digest": audit.spec_sha256,
+        "model_digest": audit.model_sha256,
+    }
+    if json:
+        print_json(document)
+        return
+    say(f"The spec '{audit.written.audit}' is sound; nothing was stored.")
+    say(
+        f"  items        {items:,} in {document['shards']:,} shards of at most "
+        f"{fixed.shard_size}, batches of {fixed.batch_size}"
+    )
+    say(f"  layer        {fixed.layer} ({fixed.layer_reason})")
+    say(f"  cost         {document['forwards_per_item']} forward passes an item")
+    say(f"  time         about {time_text(seconds)} on one {fixed.device} worker")
+    say(
+        f"  artifacts    about {item_bytes(fixed)} bytes an item, "
+        f"{size_text(document['estimated_bytes'])} in all"
+    )
+    say(f"  model        SHA-256 {audit.model_sha256}")
+
+
+def run(
+    spec: SpecArgument, *, json: JsonOption = False, home: HomeOption = None
+) -> int:
+    """Run an audit here, in this process, and write its report."""
+    from pipeline.planning import prepare  # noqa: PLC0415
+    from pipeline.run_creation import create_run  # noqa: PLC0415
+    from storage.schema import ensure_embedded_schema  # noqa: PLC0415
+
+    with open_services(home) as services:
+        audit = prepare(services, spec)
+        ensure_embedded_schema(
+            services.settings.resolved_database_url, actor=services.actor
+        )
+        with open_progress("listing", None, quiet=json) as progress:
+            run_id = create_run(
+                services, audit, queue="embedded", on_items=progress.add
+            )
+        return _work_through(services, run_id, audit.executor, json=json)
+
+
+def submit(
+    spec: SpecArgument, *, json: JsonOption = False, home: HomeOption = None
+) -> None:
+    """Queue an audit for the workers."""
+    from workers.submission import submit as queue_run  # noqa: PLC0415
+
+    with open_existing(home) as services:
+        with open_progress("listing", None, quiet=json) as progress:
+            run_id, warnings = queue_run(services, spec, on_items=progress.add)
+        for warning in warnings:
+            note(f"affidavit: {warning}")
+        document = _document(services, run_id)
+    if json:
+        print_json(document)
+    else:
+        say(f"Run {run_id} is queued: {document['items']['total']:,} items.")
+        say(f"Follow it with: affidavit status {run_id} --watch")
+
+
+def resume(
+    run: RunArgument, *, json: JsonOption = False, home: HomeOption = None
+) -> int:
+    """Go on with a run that was interrupted or cancelled."""
+    from storage.runs import get_run, resume_run  # noqa: PLC0415
+    from storage.states import OPEN_RUN_STATES, RunState  # noqa: PLC0415
+
+    with open_existing(home) as services:
+        found = get_run(services.engine, run)
+        # An embedded run whose process died is still open: its leases run out by
+        # themselves and it can simply be worked on.
+        died = found.queue == "embedded" and (
+            found.state in {*OPEN_RUN_STATES, RunState.FINALISING}
+        )
+        if not died:
+            resume_run(services.engine, found.id, actor=services.actor)
+        return _go_on(services, found, json=json)
+
+
+def retry(
+    run: RunArgument, *, json: JsonOption = False, home: HomeOption = None
+) -> int:
+    """Give a run's dead shards fresh attempts."""
+    from storage.runs import get_run, retry_dead_shards  # noqa: PLC0415
+
+    with open_existing(home) as services:
+        found = get_run(services.engine, run)
+        retry_dead_shards(
+            services.engine,
+            found.id,
+            attempts=int(found.spec["run"]["max_attempts"]),
+            actor=services.actor,
+        )
+        return _go_on(services, found, json=json)
+
+
+def _go_on(services: "Services", run: "RunTable", *, json: bool) -> int:
+    """Work through an embedded run, or hand a queued one back to its workers."""
+    if run.queue != "embedded":
+        from workers.submission import wake_workers  # noqa: PLC0415
+
+        wake_workers(services)
+        document = _document(services, run.id)
+        if json:
+            print_json(document)
+        else:
+            say(f"Run {run.id} is queued again.")
+        return ExitCode.DONE
+    from pipeline.devices import pick_device  # noqa: PLC0415
+    from pipeline.planning import build_executor  # noqa: PLC0415
+    from pipeline.run_plan import RunPlan  # noqa: PLC0415
+    from pipeline.spec import AuditSpec  # noqa: PLC0415
+
+    plan = RunPlan.from_json(run.plan)
+    executor = build_executor(
+        AuditSpec.model_validate(run.spec),
+        plan,
+        device=pick_device(plan.device),
+        model_sha256=run.model_digest,
+        plugins=services.settings.plugins,
+    )
+    return _work_through(services, run.id, executor, json=json)
+
+
+def _work_through(
+    services: "Services", run_id: str, executor: "Executor", *, json: bool
+) -> int:
+    from pipeline.embedded import run_embedded  # noqa: PLC0415
+    from storage.runs import get_progress, get_run  # noqa: PLC0415
+    from storage.states import RunState  # noqa: PLC0415
+
+    found = get_run(services.engine, run_id)
+    left = found.items_total - get_progress(services.engine, found).items_done
+    if not json:
+        note(f"Run {run_id}: {left:,} items to explain. Ctrl-C stops at a batch.")
+    with (
+        _interruptible() as stop,
+        open_progress("explaining", left, quiet=json) as progress,
+    ):
+        state = run_embedded(
+            services, run_id, executor, stop=stop, on_items=progress.add
+        )
+    document = _document(services, run_id)
+    if json:
+        print_json(document)
+    else:
+        _tell(document)
+    if state in {RunState.INTERRUPTED, RunState.CANCELLED}:
+        note(f"Stopped at a batch boundary; go on with: affidavit resume {run_id}")
+        return ExitCode.INTERRUPTED
+    if state is RunState.INCOMPLETE:
+        note(
+            f"Some shards are dead and their items missing; try them again with: "
+            f"affidavit retry {run_id}"
+        )
+    if document["criteria"] and not document["criteria_met"]:
+        return ExitCode.CRITERIA_NOT_MET
+    return ExitCode.CRITERIA_NOT_MET if state is RunState.INCOMPLETE else ExitCode.DONE
+
+
+def _document(services: "Services", run_id: str) -> dict[str, Any]:
+    from affidavit.run_facts import run_document  # noqa: PLC0415
+    from storage.runs import get_run  # noqa: PLC0415
+
+    return run_document(services, get_run(services.engine, run_id))
+
+
+def _tell(document: dict[str, Any]) -> None:
+    items = document["items"]
+    say(
+        f"Run {document['run']} is {document['state']}: {items['done']:,} of "
+        f"{items['total']:,} items explained, {items['failed']:,} failed."
+    )
+    for reason, count in sorted(document["reasons"].items()):
+        say(f"  failed: {count:,} x {reason}")
+    for verdict in document["criteria"]:
+        observed = verdict["observed"]
+        shown = "no value" if observed is None else f"{observed:.4g}"
+        say(f"  {verdict['verdict']:<10} {verdict['criterion']}   (found {shown})")
+    if document["result_digest"]:
+        say(f"  digest  {document['result_digest']}")
+    if document["report"]:
+        say(f"  report  {document['report']}")
+        say(f"  verify  affidavit verify {document['run']}")
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a request; a second one kills as usual."""
+    asked: list[int] = []
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+        signal.signal(number, before[number])
+        note("Stopping at the end of this batch; press Ctrl-C again to stop at once.")
+
+    before: dict[int, Any] = {
+        number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that read results and evidence: report, show, verify."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from affidavit.cli.options import (
+    HomeOption,
+    JsonOption,
+    RunArgument,
+    open_existing,
+)
+from affidavit.cli.output import note, print_json, say
+from affidavit.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from ledger.checkpoint import VerifierKey
+    from storage.tables import RunTable
+
+
+def register(app: typer.Typer) -> None:
+    """The commands are part of the app."""
+    app.command()(report)
+    app.command()(show)
+    app.command()(verify)
+
+
+def report(
+    run: RunArgument,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder to copy report.html and report.json to."),
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle", help="Write a zip that a stranger can verify offline."
+        ),
+    ] = None,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Show where a run's report is, copy it, or pack it with its evidence."""
+    from affidavit.run_facts import run_document  # noqa: PLC0415
+    from pipeline.report_access import copy_report, record_reading  # noqa: PLC0415
+    from storage.runs import get_run  # noqa: PLC0415
+
+    with open_existing(home) as services:
+        found = get_run(services.engine, run)
+        document = run_document(services, found)
+        if document["report"] is None:
+            raise _not_final(found)
+        if out is not None:
+            document["copied_to"] = [str(p) for p in copy_report(services, found, out)]
+        if bundle is not None:
+            from pipeline.evidence import write_run_bundle  # noqa: PLC0415
+
+            write_run_bundle(services, found, bundle)
+            document["bundle"] = str(bundle.absolute())
+        record_reading(services, found)
+    if json:
+        print_json(document)
+        return
+    for place in document.get("copied_to", [document["report"]]):
+        say(place)
+    if bundle is not None:
+        say(document["bundle"])
+
+
+def _not_final(run: "RunTable") -> Exception:
+    from storage.errors import StateConflictError  # noqa: PLC0415
+
+    return StateConflictError(
+        f"The run {run.id} is {run.state} and has no report yet; follow it with "
+        f"'affidavit status {run.id} --watch'."
+    )
+
+
+def show(
+    run: RunArgument,
+    item: Annotated[str, typer.Argument(help="The item's index or id.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to write the overlay PNG.")
+    ] = None,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Show one item: its overlay, its numbers and where its evidence is."""
+    from pipeline.item_view import view_item  # noqa: PLC0415
+    from storage.runs import get_run  # noqa: PLC0415
+
+    with open_existing(home) as services:
+        found = get_run(services.engine, run)
+        view = view_item(services, found, item)
+        document = view.document
+        if view.png is not None:
+            target = out or Path(f"{found.id}-item-{document['item_index']}.png")
+            target.write_bytes(view.png)
+            document["overlay"] = str(target.absolute())
+    if json:
+        print_json(document)
+    else:
+        _tell_item(document)
+
+
+def _tell_item(document: dict[str, Any]) -> None:
+    say(
+        f"Item {document['item_index']} of run {document['run']}: "
+        f"{document['status']}"
+        + (f" ({document['reason']})" if document["reason"] else "")
+    )
+    if document["predicted"] is not None:
+        say(f"  predicted  {document['predicted_name']}")
+    if document["target"] is not None:
+        say(f"  target     {document['target_name']}, score {document['score']:.4f}")
+    if document["label"] is not None:
+        say(f"  label      {document['label_name']}")
+    if document["keep_achieved"] is not None:
+        say(
+            f"  kept       {document['keep_achieved']:.4f} of the positions "
+            f"(asked: {document['keep_requested']})"
+        )
+    for name, value in sorted(document["metrics"].items()):
+        say(f"  {name:<24} {value:.6g}")
+    for name, reason in sorted(document["absences"].items()):
+        say(f"  {name:<24} not measured: {reason}")
+    evidence = document["evidence"]
+    say(f"  artifact   {evidence['artifact']}")
+    say(f"  sha256     {evidence['artifact_sha256']}")
+    say(f"  record     {evidence['record_digest']}")
+    if document.get("overlay"):
+        say(f"  overlay    {document['overlay']}")
+
+
+def verify(
+    target: Annotated[
+        str,
+        typer.Argument(help="A run's id, or an evidence bundle.", metavar="RUN|BUNDLE"),
+    ],
+    *,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            help="The ledger's public key, as a vkey line or a file, got from outside.",
+        ),
+    ] = None,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> int:
+    """Check the evidence of a run, or of a bundle, and name whatever is wrong."""
+    path = Path(target)
+    verifier = _read_key(key)
+    if path.suffix == ".zip" or path.is_file():
+        document = _verify_bundle(path, verifier)
+    else:
+        from pipeline.verification import verify_run  # noqa: PLC0415
+        from storage.runs import get_run  # noqa: PLC0415
+
+        with open_existing(home) as services:
+            document = verify_run(
+                services, get_run(services.engine, target), key=verifier
+            )
+    if json:
+        print_json(document)
+    else:
+        _tell_verdict(document)
+    return ExitCode.DONE if document["ok"] else ExitCode.INTEGRITY
+
+
+def _read_key(text: str | None) -> "VerifierKey | None":
+    if text is None:
+        return None
+    from ledger.checkpoint import VerifierKey  # noqa: PLC0415
+    from ledger.key_file import load_verifier  # noqa: PLC0415
+
+    path = Path(text)
+    return load_verifier(path) if path.is_file() else VerifierKey.parse(text)
+
+
+def _verify_bundle(path: Path, key: "VerifierKey | None") -> dict[str, Any]:
+    from ledger.verifier import verify_bundle  # noqa: PLC0415
+
+    return {"bundle": str(path), **verify_bundle(path, key).to_json()}
+
+
+def _tell_verdict(document: dict[str, Any]) -> None:
+    what = document.get("run") or document.get("bundle")
+    if document["ok"]:
+        say(
+            f"The evidence of {what} holds: {document['entries']:,} ledger entries"
+            + (
+                f", {document['artifacts']:,} artifacts, {document['items']:,} items"
+                if "artifacts" in document
+                else ""
+            )
+            + "."
+        )
+    else:
+        say(f"The evidence of {what} does not hold:")
+        for failure in document["failures"]:
+            say(f"  {failure['kind']:<22} {failure['where']}: {failure['message']}")
+    if not document["key_pinned"]:
+        note(
+            "key not pinned: the signatures were checked against a key that lies "
+            "beside the evidence; give the key that you got from outside with --key."
+        )

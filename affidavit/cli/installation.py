@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands about the installation: init, db upgrade, doctor."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from affidavit.cli.options import HomeOption, JsonOption, open_services
+from affidavit.cli.output import print_json, say
+from affidavit.exit_codes import ExitCode
+
+_database = typer.Typer(
+    help="Look after the database.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+def register(app: typer.Typer) -> None:
+    """The commands are part of the app."""
+    app.command()(init)
+    app.command()(doctor)
+    app.add_typer(_database, name="db")
+
+
+def init(
+    spec: Annotated[
+        Path, typer.Argument(help="Where to write the example spec.", metavar="[SPEC]")
+    ] = Path("audit.yaml"),
+    *,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Write a commented example spec, and make the database and the signing key."""
+    from pipeline.errors import SpecError  # noqa: PLC0415
+    from pipeline.signing import open_signing_key, record_new_key  # noqa: PLC0415
+    from pipeline.spec_template import TEMPLATE  # noqa: PLC0415
+    from storage.schema import ensure_embedded_schema  # noqa: PLC0415
+
+    if spec.exists():
+        raise SpecError(f"{spec} exists already; name another file or move it away.")
+    with open_services(home) as services:
+        ensure_embedded_schema(
+            services.settings.resolved_database_url, actor=services.actor
+        )
+        is_new = not services.settings.resolved_signing_key.exists()
+        key = open_signing_key(services)
+        if is_new:
+            record_new_key(services, key)
+        spec.write_text(TEMPLATE, encoding="utf-8")
+        document = {
+            "spec": str(spec.absolute()),
+            "home": str(services.settings.home.absolute()),
+            "signing_key": str(services.settings.resolved_signing_key.absolute()),
+            "vkey": str(key.verifier),
+        }
+    if json:
+        print_json(document)
+        return
+    say(f"Wrote {spec}; edit it, then try: affidavit plan {spec}")
+    say(f"The ledger's public key, for whoever verifies: {key.verifier}")
+
+
+@_database.command()
+def upgrade(*, json: JsonOption = False, home: HomeOption = None) -> None:
+    """Bring the database to this version's schema."""
+    from storage.schema import upgrade as upgrade_schema  # noqa: PLC0415
+
+    with open_services(home) as services:
+        before, after = upgrade_schema(
+            services.settings.resolved_database_url, actor=services.actor
+        )
+    if json:
+        print_json({"before": before, "after": after})
+    elif before == after:
+        say(f"The database is at migration {after} already.")
+    else:
+        say(f"The database is at migration {after} now (was: {before or 'empty'}).")
+
+
+def doctor(*, json: JsonOption = False, home: HomeOption = None) -> int:
+    """Check each part of the installation and say how to mend what is wrong."""
+    from affidavit.doctor import examine  # noqa: PLC0415
+
+    with open_services(home) as services:
+        findings = examine(services)
+    healthy = all(finding.ok for finding in findings)
+    if json:
+        print_json(
+            {"ok": healthy, "checks": [finding.to_json() for finding in findings]}
+        )
+    else:
+        for finding in findings:
+            say(f"{'ok  ' if finding.ok else 'BAD '} {finding.part:<14} {finding.says}")
+            if finding.mend:
+                say(f"     {'':<14} {finding.mend}")
+    return ExitCode.DONE if healthy else ExitCode.INFRASTRUCTURE

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that many commands share, and what they open."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.services import Services
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on standard output.")
+]
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        help="Folder of the default database, objects and key [.affidavit].",
+        show_default=False,
+    ),
+]
+SpecArgument = Annotated[Path, typer.Argument(help="The spec file.", metavar="SPEC")]
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        help="The run's id, the first digits of it, or 'latest'.", metavar="RUN"
+    ),
+]
+
+#: Given before the command: `affidavit --home DIR status`.
+_global_home: list[Path] = []
+
+
+def remember_home(home: Path | None) -> None:
+    """The home given before the command holds where a command gives none."""
+    _global_home[:] = [home] if home is not None else []
+
+
+@contextmanager
+def open_services(home: Path | None) -> Iterator["Services"]:
+    """The installation's servers and stores, closed when the block ends."""
+    from pipeline.logs import configure_logging  # noqa: PLC0415
+    from pipeline.services import Services  # noqa: PLC0415
+    from pipeline.settings import load_settings  # noqa: PLC0415
+    from storage.events import local_user  # noqa: PLC0415
+
+    chosen = home or (_global_home[0] if _global_home else None)
+    settings = load_settings(home=chosen)
+    configure_logging(settings)
+    services = Services(settings=settings, actor=local_user())
+    try:
+        yield services
+    finally:
+        services.close()
+
+
+@contextmanager
+def open_existing(home: Path | None) -> Iterator["Services"]:
+    """As `open_services`, refusing a database without this version's tables."""
+    from storage.schema import require_current  # noqa: PLC0415
+
+    with open_services(home) as services:
+        require_current(services.engine)
+        yield services

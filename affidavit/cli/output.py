@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How commands speak: one JSON document, or lines for people; errors as a sentence."""
+
+import json
+import sys
+from typing import Any
+
+
+def say(text: str = "") -> None:
+    """A line for people is on standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def note(text: str) -> None:
+    """A line beside the result is on standard error, so that pipes stay clean."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def print_json(document: Any) -> None:
+    """The one JSON document of a command is on standard output."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def complain(message: str) -> None:
+    """An error is on standard error, as one sentence."""
+    note(f"affidavit: {message}")
+
+
+def size_text(size_bytes: float) -> str:
+    """Return a size as people write it: `12.3 MB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size_bytes < 1000:
+            return (
+                f"{size_bytes:.0f} {unit}"
+                if unit == "bytes"
+                else (f"{size_bytes:.1f} {unit}")
+            )
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} TB"
+
+
+def time_text(seconds: float) -> str:
+    """Return a duration as people write it: `3 min 20 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"

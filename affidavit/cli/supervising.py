@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that watch and stop work: status, cancel."""
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from affidavit.cli.options import HomeOption, JsonOption, RunArgument, open_existing
+from affidavit.cli.output import print_json, say, time_text
+
+if TYPE_CHECKING:
+    from pipeline.services import Services
+    from storage.tables import RunTable
+
+#: Seconds between two looks with --watch.
+WATCH_INTERVAL_S = 1.0
+
+
+def register(app: typer.Typer) -> None:
+    """The commands are part of the app."""
+    app.command()(status)
+    app.command()(cancel)
+
+
+def status(
+    run: Annotated[
+        str | None,
+        typer.Argument(help="A run's id; without it, the latest runs.", metavar="RUN"),
+    ] = None,
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay until the run is final.")
+    ] = False,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Show how far runs are."""
+    with open_existing(home) as services:
+        if watch:
+            _watch(services, run or "latest", json=json)
+        elif run is None:
+            _show_runs(services, json=json)
+        else:
+            _show_run(services, run, json=json)
+
+
+def _show_runs(services: "Services", *, json: bool) -> None:
+    from storage.runs import get_progress, list_runs  # noqa: PLC0415
+
+    rows = []
+    for found in list_runs(services.engine):
+        progress = get_progress(services.engine, found)
+        rows.append(
+            {
+                "run": found.id,
+                "audit": found.spec["audit"],
+                "state": found.state,
+                "items": {"total": found.items_total, "done": progress.items_done},
+                "shards": progress.shards,
+                "created_at": found.created_at,
+            }
+        )
+    if json:
+        print_json({"runs": rows})
+        return
+    if not rows:
+        say("There are no runs yet; start one with: affidavit run SPEC")
+        return
+    say(f"{'RUN':<14}{'STATE':<13}{'ITEMS':>19}  {'BEGAN':<18}AUDIT")
+    for row in rows:
+        items = row["items"]
+        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created_at"]))
+        through = f"{items['done']:,}/{items['total']:,}"
+        say(
+            f"{row['run']:<14}{row['state']:<13}{through:>19}  {began:<18}"
+            f"{row['audit']}"
+        )
+
+
+def _show_run(services: "Services", run: str, *, json: bool) -> None:
+    from affidavit.run_facts import run_document  # noqa: PLC0415
+    from storage.runs import get_run  # noqa: PLC0415
+
+    found = get_run(services.engine, run)
+    document = run_document(services, found)
+    document["dead_shards"] = _dead_shards(services, found)
+    if json:
+        print_json(document)
+        return
+    items = document["items"]
+    say(f"Run {found.id} of '{document['audit']}' is {found.state}.")
+    if found.error:
+        say(f"  error    {found.error}")
+    say(f"  items    {items['done']:,} of {items['total']:,}")
+    for reason, count in sorted(document["reasons"].items()):
+        say(f"           {count:,} failed: {reason}")
+    shards = ", ".join(f"{n:,} {s}" for s, n in document["shards"].items() if n)
+    say(f"  shards   {shards} (queue {found.queue})")
+    for shard in document["dead_shards"]:
+        say(
+            f"           shard {shard['shard']} is dead after {shard['attempts']} "
+            f"attempts: {shard['error']}; affidavit retry {found.id}"
+        )
+    if document["result_digest"]:
+        say(f"  digest   {document['result_digest']}")
+    if document["report"]:
+        say(f"  report   {document['report']}")
+
+
+def _dead_shards(services: "Services", run: "RunTable") -> list[dict[str, Any]]:
+    from storage.runs import list_shards  # noqa: PLC0415
+    from storage.states import ShardState  # noqa: PLC0415
+
+    return [
+        {
+            "shard": shard.shard_index,
+            "attempts": shard.attempt,
+            "error": shard.error,
+            "worker": shard.worker,
+            "first_item": shard.first_item,
+            "items": shard.item_count,
+        }
+        for shard in list_shards(services.engine, run.id)
+        if shard.state == ShardState.DEAD
+    ]
+
+
+def _watch(services: "Services", run: str, *, json: bool) -> None:
+    from affidavit.run_facts import run_document  # noqa: PLC0415
+    from storage.runs import get_progress, get_run  # noqa: PLC0415
+    from storage.states import FINAL_RUN_STATES  # noqa: PLC0415
+
+    found = get_run(services.engine, run)
+    first = get_progress(services.engine, found).items_done
+    started = time.monotonic()
+    last_line = ""
+    while found.state not in FINAL_RUN_STATES:
+        progress = get_progress(services.engine, found)
+        speed = (progress.items_done - first) / max(time.monotonic() - started, 1e-9)
+        left = ""
+        if speed > 0:
+            left = f", {time_text((found.items_total - progress.items_done) / speed)}"
+            left += " left"
+        line = (
+            f"{found.state}: {progress.items_done:,} of {found.items_total:,} items, "
+            f"{speed:.1f}/s{left}, shards {progress.shards}"
+        )
+        last_line = _draw(line, last_line)
+        time.sleep(WATCH_INTERVAL_S)
+        found = get_run(services.engine, found.id)
+    if last_line and sys.stderr.isatty():
+        sys.stderr.write("\n")
+    if json:
+        print_json(run_document(services, found))
+    else:
+        _show_run(services, found.id, json=False)
+
+
+def _draw(line: str, last_line: str) -> str:
+    """Rewrite one line on a terminal; elsewhere add a line when something changed."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[2K" + line)
+    elif line != last_line:
+        sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+    return line
+
+
+def cancel(
+    run: RunArgument, *, json: JsonOption = False, home: HomeOption = None
+) -> None:
+    """Stop a run; finished shards are kept and `resume` goes on."""
+    from affidavit.run_facts import run_document  # noqa: PLC0415
+    from ledger.entries import Action  # noqa: PLC0415
+    from storage.runs import get_run, stop_run  # noqa: PLC0415
+    from storage.states import RunState  # noqa: PLC0415
+
+    with open_existing(home) as services:
+        found = get_run(services.engine, run)
+        stop_run(
+            services.engine,
+            found.id,
+            RunState.CANCELLED,
+            action=Action.RUN_CANCELLED,
+            actor=services.actor,
+        )
+        document = run_document(services, get_run(services.engine, found.id))
+    if json:
+        print_json(document)
+    else:
+        say(
+            f"Run {found.id} is cancelled; shards under way stop at their next "
+            f"heartbeat. Go on with: affidavit resume {found.id}"
+        )

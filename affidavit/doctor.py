@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of an installation: each part, what is wrong with it, and how to mend it."""
+
+import io
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from importlib import metadata
+from typing import Any
+
+from ledger.errors import LedgerError
+from pipeline.errors import AuditError
+from pipeline.services import Services
+from storage.errors import StorageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The state of one part."""
+
+    part: str
+    ok: bool
+    says: str
+    mend: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the finding as JSON values."""
+        return asdict(self)
+
+
+def examine(services: Services) -> list[Finding]:
+    """Return one finding for each part of the installation."""
+    checks: list[tuple[str, Callable[[Services], Finding]]] = [
+        ("database", _database),
+        ("object store", _store),
+        ("signing key", _signing_key),
+        ("broker", _broker),
+        ("workers", _workers),
+        ("device", _device),
+    ]
+    findings = []
+    for part, check in checks:
+        try:
+            findings.append(check(services))
+        except (StorageError, AuditError, LedgerError, OSError) as exc:
+            findings.append(Finding(part=part, ok=False, says=str(exc)))
+    return findings
+
+
+def _database(services: Services) -> Finding:
+    from storage.schema import HEAD, current_revision  # noqa: PLC0415
+
+    revision = current_revision(services.engine)
+    kind = services.engine.dialect.name
+    if revision == HEAD:
+        return Finding(part="database", ok=True, says=f"{kind} at migration {revision}")
+    return Finding(
+        part="database",
+        ok=False,
+        says=f"{kind} is at migration {revision or 'none'}, needed is {HEAD}",
+        mend="run: affidavit db upgrade",
+    )
+
+
+def _store(services: Services) -> Finding:
+    data = secrets.token_bytes(64)
+    key = f"doctor/{sha256(data).hexdigest()}"
+    services.store.put(key, io.BytesIO(data), sha256=sha256(data).hexdigest())
+    with services.store.open(key) as stream:
+        intact = stream.read() == data
+    services.store.delete(key)
+    where = services.settings.resolved_object_store_url
+    if intact:
+        return Finding(part="object store", ok=True, says=f"writes and reads {where}")
+    return Finding(
+        part="object store",
+        ok=False,
+        says=f"{where} gives back other bytes than were written",
+        mend="do not use this store",
+    )
+
+
+def _signing_key(services: Services) -> Finding:
+    from ledger.key_file import load_signing_key  # noqa: PLC0415
+
+    path = services.settings.resolved_signing_key
+    if not path.exists():
+        return Finding(
+            part="signing key",
+            ok=True,
+            says=f"{path} is not there; only the process that signs needs it",
+            mend="make it with: affidavit init (or let the control worker make it)",
+        )
+    key = load_signing_key(path, services.settings.ledger_origin)
+    return Finding(part="signing key", ok=True, says=f"{path} holds {key.verifier}")
+
+
+def _broker(services: Services) -> Finding:
+    url = services.settings.broker_url
+    if url is None:
+        return Finding(
+            part="broker",
+            ok=True,
+            says="none is set: only embedded runs (affidavit run) work",
+            mend="for workers set AFFIDAVIT_BROKER_URL=redis://...",
+        )
+    from workers.broker import inspect_broker  # noqa: PLC0415
+
+    problems = inspect_broker(url.get_secret_value())
+    return Finding(
+        part="broker",
+        ok=not problems,
+        says="; ".join(problems) if problems else "Redis answers and keeps its data",
+        mend="set it in redis.conf: appendonly yes, maxmemory-policy noeviction"
+        if problems
+        else "",
+    )
+
+
+def _workers(services: Services) -> Finding:
+    from storage.worker_registry import live_workers  # noqa: PLC0415
+
+    if services.settings.broker_url is None:
+        return Finding(part="workers", ok=True, says="not needed for embedded runs")
+    found = live_workers(services.engine)
+    queues = {worker.queue for worker in found}
+    if {"control"} <= queues and queues & {"cpu", "gpu"}:
+        names = ", ".join(f"{w.name} ({w.queue}, {w.device})" for w in found)
+        return Finding(part="workers", ok=True, says=names)
+    return Finding(
+        part="workers",
+        ok=False,
+        says=f"alive on queues: {', '.join(sorted(queues)) or 'none'}",
+        mend="start: affidavit worker --queue control, and --queue cpu or gpu, and "
+        "affidavit beat",
+    )
+
+
+def _device(services: Services) -> Finding:
+    from pipeline.devices import pick_device  # noqa: PLC0415
+
+    device = pick_device("auto", services.settings.device)
+    return Finding(
+        part="device",
+        ok=True,
+        says=f"{device} with torch {metadata.version('torch')}",
+    )

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the command line's exit codes mean, and which error gives which."""
+
+from enum import IntEnum
+
+from explain.errors import ExplainError
+from ledger.errors import LedgerError
+from pipeline.errors import InfrastructureError, ModelError, SourceError, SpecError
+from storage.errors import StateConflictError, StorageError, UnknownRunError
+
+
+class ExitCode(IntEnum):
+    """Documented in `docs/reference/cli.md`; scripts rely on them."""
+
+    #: Done, also when some items failed.
+    DONE = 0
+    #: The run is done, but a criterion is not met or cannot be judged.
+    CRITERIA_NOT_MET = 1
+    #: Bad usage or a bad spec: mend the command or the file.
+    USAGE = 2
+    #: Evidence does not hold; `failures[].kind` says which.
+    INTEGRITY = 3
+    #: A server, store, device or file system is missing or refuses.
+    INFRASTRUCTURE = 4
+    #: Stopped by Ctrl-C at a batch boundary.
+    INTERRUPTED = 130
+
+
+#: Errors that are told in one sentence; any other is a fault of this program.
+EXPECTED_ERRORS = (
+    SpecError,
+    ModelError,
+    SourceError,
+    InfrastructureError,
+    StorageError,
+    ExplainError,
+    LedgerError,
+    OSError,
+)
+
+_USAGE_ERRORS = (
+    SpecError,
+    ModelError,
+    SourceError,
+    ExplainError,
+    UnknownRunError,
+    StateConflictError,
+)
+
+
+def exit_code_of(error: BaseException) -> ExitCode:
+    """Return the exit code that an expected error leads to."""
+    if isinstance(error, _USAGE_ERRORS):
+        return ExitCode.USAGE
+    return ExitCode.INFRASTRUCTURE

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the command line and the API tell about a run, as plain values."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pipeline.services import Services
+from storage.runs import get_progress, list_shards
+from storage.states import RunState, ShardState
+from storage.tables import RunTable
+
+
+def object_uri(services: Services, key: str) -> str:
+    """Return where an object lies: a path in a folder store, else an s3:// URI."""
+    url = services.settings.resolved_object_store_url
+    if url.startswith("s3://"):
+        return f"{url.rstrip('/')}/{key}"
+    root = unquote(urlsplit(url).path) if url.startswith("file:") else url
+    return str(Path(root).expanduser().absolute() / key)
+
+
+def run_document(services: Services, run: RunTable) -> dict[str, Any]:
+    """Return the run as `run`, `submit` and `status` print it."""
+    progress = get_progress(services.engine, run)
+    summary = run.summary or {}
+    counts = summary.get("items") or {
+        "total": run.items_total,
+        "done": progress.items_done,
+        "failed": 0,
+    }
+    report = summary.get("report") or {}
+    shards = list_shards(services.engine, run.id)
+    return {
+        "run": run.id,
+        "audit": run.spec["audit"],
+        "state": run.state,
+        "error": run.error,
+        "items": counts,
+        "reasons": summary.get("reasons", {}),
+        "result_digest": run.result_digest,
+        "not_comparable": run.not_comparable,
+        "spec_digest": run.spec_digest,
+        "model_digest": run.model_digest,
+        "criteria": summary.get("criteria", []),
+        "criteria_met": criteria_met(run),
+        "report": object_uri(services, report["html"]) if report else None,
+        "report_json": object_uri(services, report["json"]) if report else None,
+        "artifacts": [
+            object_uri(services, shard.object_key)
+            for shard in shards
+            if shard.object_key is not None
+        ],
+        "shards": {state.value: progress.shards.get(state, 0) for state in ShardState},
+        "queue": run.queue,
+        "device": run.plan["device"],
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+    }
+
+
+def criteria_met(run: RunTable) -> bool | None:
+    """Return whether every criterion passed; None while there is no verdict."""
+    if run.summary is None:
+        return None
+    verdicts = run.summary.get("criteria", [])
+    return run.state == RunState.DONE and all(v["verdict"] == "pass" for v in verdicts)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run's evidence in one file that a stranger can verify offline."""
+
+from functools import partial
+from pathlib import Path
+
+from ledger.bundle import ArtifactSource, BundleEntry, write_bundle
+from ledger.checkpoint import read_unverified
+from ledger.entries import Action, Entry
+from ledger.errors import FormatError
+from ledger.merkle import HashTree
+from pipeline.local_key import local_verifier
+from pipeline.services import Services
+from storage.engine import transaction
+from storage.errors import StateConflictError
+from storage.events import record
+from storage.ledger_writer import latest_checkpoint, read_entries
+from storage.runs import list_shards
+from storage.tables import RunTable
+
+
+def write_run_bundle(services: Services, run: RunTable, path: Path) -> None:
+    """The bundle of a run is at the path: entries with proofs, artifacts, report.
+
+    Raises:
+        StateConflictError: no checkpoint covers the run yet.
+    """
+    note = latest_checkpoint(services.engine)
+    if note is None:
+        raise StateConflictError(
+            "The ledger has no checkpoint yet; the sequencer writes one at the end of "
+            "each run."
+        )
+    size = read_unverified(note).size
+    leaves: list[bytes] = []
+    mine: list[tuple[int, bytes]] = []
+    prefix = f"run/{run.id}"
+    for index, body, leaf in read_entries(services.engine, 0, size - 1):
+        leaves.append(leaf)
+        if _names(body, prefix):
+            mine.append((index, body))
+    tree = HashTree(leaves)
+    summary = run.summary or {}
+    report = summary.get("report") or {}
+    shards = list_shards(services.engine, run.id)
+    store = services.store
+    write_bundle(
+        path,
+        run=run.id,
+        checkpoint_note=note,
+        entries=(
+            BundleEntry(index, body, tuple(tree.inclusion_proof(index, size)))
+            for index, body in mine
+        ),
+        artifacts=[
+            ArtifactSource(shard.object_key, partial(store.open, shard.object_key))
+            for shard in shards
+            if shard.object_key is not None
+        ],
+        report_json=partial(store.open, report["json"]) if report else None,
+        report_html=partial(store.open, report["html"]) if report else None,
+        result_digest=run.result_digest,
+        vkey=local_verifier(services.settings),
+    )
+    with transaction(services.engine) as session:
+        record(session, Action.EVIDENCE_EXPORTED, prefix, actor=services.actor)
+
+
+def _names(body: bytes, prefix: str) -> bool:
+    try:
+        name = Entry.parse(body).object
+    except FormatError:
+        return False
+    return name == prefix or name.startswith(prefix + "/")

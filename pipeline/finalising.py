@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The end of a run: aggregate, judge the criteria, write the report, sign.
+
+Safe to run twice: the second finaliser is fenced out, and objects carry the fence in
+their keys.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import sqlalchemy as sa
+
+from ledger.checkpoint import SigningKey
+from pipeline.aggregation import Aggregate, ItemRow, MetricSummary
+from pipeline.criteria import AGGREGATES, evaluate, parse_criterion
+from pipeline.digests import result_digest
+from pipeline.paths import AllowedRoots
+from pipeline.reports.document import build_document, document_bytes
+from pipeline.reports.html import render_html
+from pipeline.reports.inputs import (
+    CriterionVerdict,
+    DeadShard,
+    Digests,
+    LedgerFacts,
+    Picture,
+    ReportInputs,
+    Timings,
+    Verdict,
+)
+from pipeline.reports.pictures import encoded
+from pipeline.run_plan import RunPlan
+from pipeline.services import Services
+from pipeline.signing import write_signed_checkpoint
+from pipeline.spec import AuditSpec
+from pipeline.stored_items import ItemLookup, pixels_of, reading_roots
+from storage.engine import epoch_now, reading
+from storage.items import iterate_items
+from storage.manifests import find_location
+from storage.runs import claim_finaliser, finish_run, get_run, list_shards
+from storage.states import RunState, ShardState
+from storage.tables import AuditTable, ItemTable, RunTable, ShardTable
+
+#: A finaliser that is silent for this long is replaced.
+FINALISER_LEASE_S = 600.0
+
+
+#: Parts of the plan that the report has in other places.
+_BULKY = frozenset({"cards", "classes"})
+
+
+_WORDS: dict[bool | None, Verdict] = {True: "pass", False: "fail", None: "incomplete"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gathered:
+    """A run's items, counted and digested in one pass."""
+
+    aggregate: Aggregate
+    digest: str | None
+
+
+def finalise(
+    services: Services, run_id: str, *, key: SigningKey | None
+) -> RunState | None:
+    """Return the run's final state, or None if there is nothing to finalise (yet).
+
+    Args:
+        services: Database and stores.
+        run_id: The run.
+        key: Signs the checkpoint; None leaves that to the sequencer.
+    """
+    fence = claim_finaliser(services.engine, run_id, lease_s=FINALISER_LEASE_S)
+    if fence is None:
+        return None
+    run = get_run(services.engine, run_id)
+    shards = list_shards(services.engine, run_id)
+    dead = [shard for shard in shards if shard.state == ShardState.DEAD]
+    state = RunState.INCOMPLETE if dead else RunState.DONE
+    gathered = _gather(services, run, complete=not dead)
+    inputs = _report_inputs(services, run, shards, gathered, state, key)
+    document = build_document(inputs)
+    pictures = _pictures(services, run, shards, inputs)
+    report = _store_report(
+        services,
+        run_id,
+        fence,
+        document_bytes(document),
+        render_html(document, pictures).encode(),
+    )
+    summary = {
+        "items": {
+            "total": run.items_total,
+            "done": inputs.counts.done,
+            "failed": inputs.counts.failed,
+        },
+        "reasons": dict(inputs.counts.failures),
+        "criteria": [asdict(verdict) for verdict in inputs.criteria],
+        "verdict": document["verdict"],
+        "report": {"json": report["json_key"], "html": report["html_key"]},
+    }
+    finish_run(
+        services.engine,
+        run_id,
+        fence=fence,
+        state=state,
+        result_digest=gathered.digest,
+        summary=summary,
+        report=report,
+        actor=services.actor,
+    )
+    if key is not None:
+        write_signed_checkpoint(services, key)
+    return state
+
+
+def _gather(services: Services, run: RunTable, *, complete: bool) -> _Gathered:
+    aggregate = Aggregate(seed=RunPlan.from_json(run.plan).seed)
+
+    def records() -> Iterator[bytes]:
+        for row in iterate_items(services.engine, run.id):
+            aggregate.add(_as_item_row(row))
+            yield row.record_digest
+
+    digest = result_digest(run.spec_digest, run.model_digest, records())
+    return _Gathered(aggregate=aggregate, digest=digest if complete else None)
+
+
+def _as_item_row(row: ItemTable) -> ItemRow:
+    return ItemRow(
+        item_index=row.item_index,
+        item_id=row.item_id,
+        status=row.status,
+        reason=row.reason,
+        predicted=row.predicted,
+        target=row.target,
+        label=row.label,
+        score=row.score,
+        keep_requested=row.keep_requested,
+        keep_achieved=row.keep_achieved,
+        metrics=row.metrics,
+        absences=row.absences,
+    )
+
+
+def _report_inputs(
+    services: Services,
+    run: RunTable,
+    shards: Sequence[ShardTable],
+    gathered: _Gathered,
+    state: RunState,
+    key: SigningKey | None,
+) -> ReportInputs:
+    spec = AuditSpec.model_validate(run.spec)
+    aggregate = gathered.aggregate
+    summaries, counts = aggregate.summaries(), aggregate.counts()
+    with reading(services.engine) as session:
+        audit = session.get(AuditTable, run.audit_id)
+        now = session.scalar(sa.select(epoch_now()))
+    written = audit.spec if audit is not None else run.spec
+    gallery = aggregate.gallery()
+    return ReportInputs(
+        run_id=run.id,
+        audit=spec.audit,
+        state=state.value,
+        spec=written,
+        plan={
+            name: v for name, v in run.plan.items() if name not in {"cards", "classes"}
+        },
+        digests=Digests(
+            spec=run.spec_digest,
+            model=run.model_digest,
+            manifest=run.manifest_digest,
+            result=gathered.digest,
+        ),
+        items_total=run.items_total,
+        counts=counts,
+        summaries=summaries,
+        gallery=gallery,
+        gallery_mode=spec.gallery,
+        item_names=_item_names(
+            services, run.id, spec, [pick.row.item_index for pick in gallery.picks]
+        ),
+        class_names=run.plan["classes"],
+        criteria=_judge(spec, summaries, total=run.items_total, done=counts.done),
+        shards_total=run.shards_total,
+        dead_shards=[
+            DeadShard(
+                shard_index=shard.shard_index,
+                first_item=shard.first_item,
+                item_count=shard.item_count,
+                error=shard.error,
+            )
+            for shard in shards
+            if shard.state == ShardState.DEAD
+        ],
+        timings=Timings(created=run.created_at, started=run.started_at, finished=now),
+        software=run.plan["versions"],
+        ledger=LedgerFacts(
+            origin=services.settings.ledger_origin,
+            vkey=str(key.verifier) if key is not None else None,
+            checkpoint="the table checkpoints of the database",
+            verify_command=f"affidavit verify {run.id}",
+            artifacts=f"runs/{run.id}/shards/",
+        ),
+        not_comparable=run.not_comparable,
+    )
+
+
+def _judge(
+    spec: AuditSpec, summaries: Mapping[str, MetricSummary], *, total: int, done: int
+) -> list[CriterionVerdict]:
+    """Return how each criterion came out; items of dead shards count as failed."""
+    figures: dict[str, Mapping[str, float | None]] = {
+        name: {aggregate: getattr(summary, aggregate) for aggregate in AGGREGATES}
+        for name, summary in summaries.items()
+    }
+    missing = total - done
+    figures["items_failed"] = {"count": float(missing), "fraction": missing / total}
+    verdicts = []
+    for text in spec.criteria:
+        verdict = evaluate(parse_criterion(text), figures)
+        verdicts.append(
+            CriterionVerdict(
+                criterion=verdict.criterion.text,
+                verdict=_WORDS[verdict.passed],
+                observed=verdict.value,
+                bound=verdict.criterion.number,
+                reason=verdict.message if verdict.passed is None else None,
+            )
+        )
+    return verdicts
+
+
+def _item_names(
+    services: Services, run_id: str, spec: AuditSpec, indices: Sequence[int]
+) -> dict[int, str]:
+    """Return what the gallery may call its items: a file's name, or the token."""
+    names: dict[int, str] = {}
+    for index in indices:
+        location = find_location(services.engine, run_id, str(index))
+        if location is not None:
+            private = spec.has_subjects
+            names[index] = (
+                location.item_id if private else PurePosixPath(location.uri).name
+            )
+    return names
+
+
+def _pictures(
+    services: Services,
+    run: RunTable,
+    shards: Sequence[ShardTable],
+    inputs: ReportInputs,
+) -> dict[int, list[Picture]]:
+    spec = AuditSpec.model_validate(run.spec)
+    if inputs.gallery_mode == "none":
+        return {}
+    plan = RunPlan.from_json(run.plan)
+    reader = services.reader(AllowedRoots(reading_roots(services, plan)))
+    lookup = ItemLookup(services, shards)
+    pictures: dict[int, list[Picture]] = {}
+    for index in sorted({pick.row.item_index for pick in inputs.gallery.picks}):
+        result = lookup.find(index)
+        if result is None or not result.map_bytes:
+            continue
+        shown = inputs.gallery_mode == "images"
+        location = find_location(services.engine, run.id, str(index)) if shown else None
+        pixels = pixels_of(result, location, spec=spec, plan=plan, reader=reader)
+        mode = inputs.gallery_mode if pixels.image is not None else "maps"
+        pictures[index] = encoded(pixels, mode)
+    return pictures
+
+
+def _store_report(
+    services: Services, run_id: str, fence: int, document: bytes, page: bytes
+) -> dict[str, Any]:
+    """Return the ledger's details of the report, whose objects are now stored."""
+    details: dict[str, Any] = {}
+    for kind, content in (("json", document), ("html", page)):
+        key = f"runs/{run_id}/report.f{fence}.{kind}"
+        digest = hashlib.sha256(content).hexdigest()
+        services.store.put(key, io.BytesIO(content), sha256=digest)
+        details[f"{kind}_key"] = key
+        details[f"{kind}_sha256"] = digest
+    return details

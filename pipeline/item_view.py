@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One item for a person: its picture, its numbers and where its evidence is."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ledger.entries import Action
+from pipeline.domain import ItemResult
+from pipeline.labels import ClassNames
+from pipeline.paths import AllowedRoots
+from pipeline.reports.pictures import panel_png
+from pipeline.run_plan import RunPlan
+from pipeline.services import Services
+from pipeline.spec import AuditSpec, Gallery
+from pipeline.stored_items import ItemLookup, pixels_of, reading_roots
+from storage.engine import transaction
+from storage.errors import StateConflictError, UnknownRunError
+from storage.events import record
+from storage.items import find_items
+from storage.manifests import find_location
+from storage.runs import list_shards
+from storage.tables import LocationTable, RunTable, ShardTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemView:
+    """What `affidavit show` prints, and the overlay as PNG bytes if there is a map."""
+
+    document: dict[str, Any]
+    png: bytes | None
+
+
+def view_item(services: Services, run: RunTable, item: str) -> ItemView:
+    """Return the view of an item; that it was looked at is recorded.
+
+    Raises:
+        UnknownRunError: the run has no such item.
+        StateConflictError: its shard is not done yet.
+    """
+    location = find_location(services.engine, run.id, item)
+    if location is None:
+        raise UnknownRunError(
+            f"The run {run.id} has no item '{item}'; items are counted from 0 to "
+            f"{run.items_total - 1}."
+        )
+    lookup = ItemLookup(services, list_shards(services.engine, run.id))
+    result = lookup.find(location.item_index)
+    if result is None:
+        raise StateConflictError(
+            f"Item {location.item_index} is not explained yet; its shard is "
+            f"{lookup.shard_of(location.item_index).state}."
+        )
+    document = _document(
+        services, run, location, result, lookup.shard_of(location.item_index)
+    )
+    with transaction(services.engine) as session:
+        record(
+            session,
+            Action.ITEM_READ,
+            f"run/{run.id}/item/{location.item_id}",
+            actor=services.actor,
+        )
+    return ItemView(document=document, png=_png(services, run, location, result))
+
+
+def _document(
+    services: Services,
+    run: RunTable,
+    location: LocationTable,
+    result: ItemResult,
+    shard: ShardTable,
+) -> dict[str, Any]:
+    names = ClassNames(run.plan["classes"], count=run.plan["class_count"])
+    rows = find_items(services.engine, run.id, result.item_index)
+
+    def named(index: int | None) -> str | None:
+        return None if index is None else f"{index} {names.name_of(index)}".strip()
+
+    return {
+        "run": run.id,
+        "item_index": result.item_index,
+        "item_id": location.item_id,
+        "uri": result.uri,
+        "input_sha256": result.input_sha256,
+        "status": result.status.value,
+        "reason": result.reason.value if result.reason else None,
+        "method": result.method,
+        "policy": result.policy,
+        "predicted": result.predicted,
+        "predicted_name": named(result.predicted),
+        "target": result.target,
+        "target_name": named(result.target),
+        "label": result.label,
+        "label_name": named(result.label),
+        "score": result.score,
+        "keep_requested": result.keep_requested,
+        "keep_achieved": result.keep_achieved,
+        "cut": result.cut,
+        "map_size": [result.map_height, result.map_width],
+        "metrics": dict(result.metrics),
+        "absences": dict(result.absences),
+        "evidence": {
+            "artifact": shard.object_key,
+            "artifact_sha256": shard.sha256,
+            "shard": shard.shard_index,
+            "record_digest": rows[0].record_digest.hex() if rows else None,
+            "ledger_object": f"run/{run.id}/shard/{shard.shard_index}",
+        },
+        "overlay": None,
+    }
+
+
+def _png(
+    services: Services, run: RunTable, location: LocationTable, result: ItemResult
+) -> bytes | None:
+    spec = AuditSpec.model_validate(run.spec)
+    if not result.map_bytes or spec.gallery == "none":
+        return None
+    plan = RunPlan.from_json(run.plan)
+    shown = location if spec.gallery == "images" else None
+    reader = services.reader(AllowedRoots(reading_roots(services, plan)))
+    pixels = pixels_of(result, shown, spec=spec, plan=plan, reader=reader)
+    names = ClassNames(plan.classes, count=plan.class_count)
+    target = names.name_of(result.target) if result.target is not None else "?"
+    caption = [
+        f"Item {result.item_index}: {target}, score {result.score or 0.0:.4f}",
+        f"{result.method} at {plan.layer}, {result.policy}, run {run.id}",
+        "  ".join(f"{name} {v:.4f}" for name, v in sorted(result.metrics.items())),
+    ]
+    mode: Gallery = "images" if pixels.image is not None else "maps"
+    return panel_png(pixels, mode, caption)

@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a spec file to a plan: everything checked and resolved, nothing stored yet."""
+
+import os
+import platform
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from explain.architectures import TappedLayer, resolve_layer
+from explain.errors import ExplainError
+from explain.frozen import frozen
+from explain.methods import METHODS, create_method
+from explain.metrics import METRICS
+from explain.thresholds import POLICIES
+from pipeline.criteria import parse_criterion
+from pipeline.devices import pick_device
+from pipeline.digests import spec_digest
+from pipeline.errors import ModelError, SpecError
+from pipeline.executor import Executor
+from pipeline.labels import ClassNames, load_class_names
+from pipeline.models.loading import HUB, LoadedModel, load_model
+from pipeline.paths import AllowedRoots
+from pipeline.run_plan import RunPlan
+from pipeline.services import Services
+from pipeline.sources.opening import open_source
+from pipeline.sources.source import Source
+from pipeline.spec import AuditSpec
+from pipeline.spec_file import load_spec
+
+#: A shard should take about this long, so that a crash costs little.
+TARGET_SHARD_S = 120.0
+#: Bytes of an item in the artifact beside its map, measured on 256-item shards.
+ROW_BYTES = 160
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedAudit:
+    """An audit that can be run: the spec, what it resolves to, and the network.
+
+    Attributes:
+        written: The spec as its file has it.
+        resolved: The spec with absolute paths, as workers need it.
+        plan: The fixed facts of a run of it.
+        spec_sha256: Digest of what decides results.
+        model_sha256: Digest of the weights.
+        source: Where the items come from.
+        executor: The network on its device, ready to explain.
+    """
+
+    written: AuditSpec
+    resolved: AuditSpec
+    plan: RunPlan
+    spec_sha256: str
+    model_sha256: str
+    source: Source
+    executor: Executor
+
+
+def prepare(
+    services: Services, spec_path: Path, *, device: str | None = None
+) -> PreparedAudit:
+    """Return the audit, checked down to one explained batch of noise.
+
+    Args:
+        services: Settings and S3 access; neither database nor store is touched.
+        spec_path: The spec file.
+        device: Overrides `run.device`, for planning work that others will do.
+
+    Raises:
+        SpecError: the spec is wrong.
+        ModelError: the model cannot be used.
+        SourceError: the data source cannot be opened.
+        InfrastructureError: the device is not there.
+    """
+    written = load_spec(spec_path)
+    check_names(written)
+    base = spec_path.resolve().parent
+    roots = services.roots(base, Path.cwd())
+    resolved = resolve_paths(written, base=base, roots=roots)
+    chosen = pick_device(device or written.run.device, services.settings.device)
+    source = open_source(
+        resolved.data,
+        base=base,
+        roots=roots,
+        s3_client=services.s3_client,
+        label_wanted=written.explain.target == "label",
+    )
+    model = load_model(
+        resolved.model,
+        weights=_weights_path(resolved),
+        plugins=services.settings.plugins,
+    )
+    plan, executor = _probe(resolved, model, chosen, roots)
+    return PreparedAudit(
+        written=written,
+        resolved=resolved,
+        plan=plan,
+        spec_sha256=spec_digest(written, layer=plan.layer, threads=plan.threads),
+        model_sha256=model.sha256,
+        source=source,
+        executor=executor,
+    )
+
+
+def check_names(spec: AuditSpec) -> None:
+    """Nothing happens if every name and criterion of the spec is known.
+
+    Raises:
+        SpecError: one is not; the message names the nearest.
+    """
+    _known("explain.method", spec.explain.method, METHODS)
+    _known("threshold.policy", spec.threshold.policy, POLICIES)
+    for name in spec.metrics:
+        _known("metrics", name, METRICS)
+    if len(set(spec.metrics)) != len(spec.metrics):
+        raise SpecError("metrics: a metric is named twice; name each once.")
+    measured = {key for name in spec.metrics for key in METRICS[name].values}
+    for text in spec.criteria:
+        parse_criterion(text, known_values=measured)
+
+
+def _known(where: str, name: str, known: Iterable[str]) -> None:
+    import difflib  # noqa: PLC0415
+
+    choices = sorted(known)
+    if name in choices:
+        return
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}" if near else f"known are {', '.join(choices)}"
+    raise SpecError(f"{where}: there is no '{name}'; {hint}.")
+
+
+def resolve_paths(spec: AuditSpec, *, base: Path, roots: AllowedRoots) -> AuditSpec:
+    """Return the spec with its local paths absolute and under the allowed roots.
+
+    Raises:
+        PathEscapeError: a path leads elsewhere.
+    """
+    model, data = spec.model, spec.data
+    if model.weights is not None and model.weights != HUB:
+        weights = roots.resolve(model.weights, base=base)
+        if not weights.is_file():
+            raise SpecError(
+                f"model.weights: there is no file {model.weights!r} (looked for at "
+                f"{weights}); paths count from the spec's folder."
+            )
+        model = model.model_copy(update={"weights": str(weights)})
+    names = load_class_names(model, base=base, roots=roots)
+    model = model.model_copy(update={"classes": names})
+    if "://" not in data.source:
+        resolved = str(roots.resolve(data.source, base=base))
+        data = data.model_copy(update={"source": resolved})
+    return spec.model_copy(update={"model": model, "data": data})
+
+
+def _weights_path(spec: AuditSpec) -> Path | None:
+    weights = spec.model.weights
+    return None if weights is None or weights == HUB else Path(weights)
+
+
+def build_executor(
+    spec: AuditSpec,
+    plan: RunPlan,
+    *,
+    device: torch.device,
+    model_sha256: str,
+    plugins: bool,
+) -> Executor:
+    """Return an executor for a stored run, its weights checked against the run's.
+
+    Raises:
+        ModelError: the weights are not those that the run was planned with.
+    """
+    model = load_model(spec.model, weights=_weights_path(spec), plugins=plugins)
+    if model.sha256 != model_sha256:
+        raise ModelError(
+            f"The weights have SHA-256 {model.sha256}, but the run was planned with "
+            f"{model_sha256}; the file was changed since."
+        )
+    return Executor(plan, model.module, device)
+
+
+def _probe(
+    spec: AuditSpec, model: LoadedModel, device: torch.device, roots: AllowedRoots
+) -> tuple[RunPlan, Executor]:
+    """Explain noise once to learn shapes and speed, and to refuse what cannot work."""
+    size = spec.model.preprocess.size
+    shape = (len(spec.model.preprocess.mean), *size)
+    module = model.module.to(device)
+    try:
+        layer = resolve_layer(
+            module, spec.model.layer, torch.zeros((1, *shape), device=device)
+        )
+        logits = _probe_logits(spec, module, layer, shape, device)
+    except ExplainError as exc:
+        raise ModelError(str(exc)) from exc
+    classes = ClassNames(_class_names(spec), count=logits.shape[1])
+    draft = _draft_plan(spec, layer, classes, shape, device, roots)
+    executor = Executor(draft, module, device)
+    seconds = _time_item(draft, module, layer, device)
+    plan = replace(
+        draft,
+        item_seconds=seconds,
+        shard_size=shard_size(
+            spec.run.shard_size, batch_size=draft.batch_size, item_seconds=seconds
+        ),
+    )
+    return plan, executor
+
+
+def _probe_logits(
+    spec: AuditSpec,
+    module: nn.Module,
+    layer: TappedLayer,
+    shape: tuple[int, ...],
+    device: torch.device,
+) -> torch.Tensor:
+    """Return the logits of one batch of seeded noise, refusing a blind layer."""
+    noise = torch.rand((2, *shape), generator=torch.Generator().manual_seed(0))
+    with frozen(module):
+        attribution = create_method(spec.explain.method, module, layer).explain(
+            noise.to(device), None
+        )
+    if bool(attribution.zero_gradient.all()):
+        raise ModelError(
+            f"The layer '{layer.name}' has no gradient for the predicted class, so "
+            "its maps would be blank; name another under model.layer or use auto."
+        )
+    return attribution.logits
+
+
+def _class_names(spec: AuditSpec) -> list[str] | None:
+    names = spec.model.classes
+    if isinstance(names, str):
+        raise SpecError(f"model.classes: '{names}' was not resolved to a list.")
+    return names
+
+
+def _draft_plan(
+    spec: AuditSpec,
+    layer: TappedLayer,
+    classes: ClassNames,
+    shape: tuple[int, ...],
+    device: torch.device,
+    roots: AllowedRoots,
+) -> RunPlan:
+    run = spec.run
+    cards = {
+        "method": asdict(METHODS[spec.explain.method]),
+        "policy": asdict(POLICIES[spec.threshold.policy]),
+        "metrics": {name: asdict(METRICS[name]) for name in spec.metrics},
+    }
+    map_shape = list(layer.shape[2:]) if layer.shape is not None else []
+    return RunPlan(
+        layer=layer.name,
+        layer_reason=layer.reason,
+        method=spec.explain.method,
+        target=resolve_target(spec.explain.target, classes),
+        policy=spec.threshold.policy,
+        policy_arguments={"keep": spec.threshold.keep},
+        metrics=list(spec.metrics),
+        cards=cards,
+        batch_size=run.batch_size,
+        threads=run.threads or len(os.sched_getaffinity(0)),
+        dtype="float32",
+        device=device.type,
+        seed=run.seed,
+        input_shape=list(shape),
+        map_shape=map_shape,
+        std=list(spec.model.preprocess.std),
+        class_count=classes.count,
+        classes=classes.names,
+        roots=[str(root) for root in roots.roots],
+        forwards_per_item=sum(METRICS[name].forwards_per_item for name in spec.metrics),
+        item_seconds=None,
+        shard_size=run.shard_size,
+        versions=software_versions(),
+    )
+
+
+def resolve_target(target: int | str, classes: ClassNames) -> str:
+    """Return `predicted`, `label`, or the index of the class as text.
+
+    Raises:
+        SpecError: there is no such class.
+    """
+    if target in {"predicted", "label"}:
+        return str(target)
+    if isinstance(target, int) or target.isdecimal():
+        index = int(target)
+        if not 0 <= index < classes.count:
+            raise SpecError(
+                f"explain.target: there is no class {index}; the model has classes 0 "
+                f"to {classes.count - 1}."
+            )
+        return str(index)
+    names = classes.names or []
+    places = [index for index, name in enumerate(names) if name == target]
+    if len(places) == 1:
+        return str(places[0])
+    if places:
+        listed = ", ".join(str(place) for place in places)
+        raise SpecError(
+            f"explain.target: several classes are called '{target}' ({listed}); give "
+            "the index."
+        )
+    near = classes.nearest(target)
+    hint = f"; did you mean '{near}'" if near else ""
+    raise SpecError(f"explain.target: there is no class '{target}'{hint}.")
+
+
+def _time_item(
+    plan: RunPlan, module: nn.Module, layer: TappedLayer, device: torch.device
+) -> float:
+    """Return the seconds an item should take, from one timed batch."""
+    inputs = torch.zeros((plan.batch_size, *plan.input_shape), device=device)
+    before = torch.get_num_threads()
+    torch.set_num_threads(plan.threads)
+    try:
+        with frozen(module):
+            method = create_method(plan.method, module, layer)
+            started = time.perf_counter()
+            method.explain(inputs, None).maps.cpu()
+            elapsed = time.perf_counter() - started
+    finally:
+        torch.set_num_threads(before)
+    return elapsed / plan.batch_size * (1 + plan.forwards_per_item)
+
+
+def shard_size(cap: int, *, batch_size: int, item_seconds: float) -> int:
+    """Return how many items make a shard: whole batches, at most about 120 s of work.
+
+    Bounds are multiples of the batch size, so that batches do not depend on shards.
+    """
+    wanted = min(cap, int(TARGET_SHARD_S / max(item_seconds, 1e-9)))
+    return max(batch_size, wanted - wanted % batch_size)
+
+
+def item_bytes(plan: RunPlan) -> int:
+    """Return about how many bytes an item takes in an artifact."""
+    values = 1
+    for side in plan.map_shape:
+        values *= side
+    return 2 * values + ROW_BYTES
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of what decides numbers."""
+    names = ("affidavit", "torch", "torchvision", "numpy", "pillow")
+    found: dict[str, Any] = {name: metadata.version(name) for name in names}
+    return {"python": platform.python_version(), **found}

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From one line of the manifest to arrays: read, decode, preprocess, look up.
+
+Runs in threads beside the computation; every failure of an item ends here as a reason
+on the prepared item, never as an exception.
+"""
+
+import hashlib
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.decoding import (
+    decode,
+    decode_mask,
+    normalise,
+    preprocess,
+    preprocess_mask,
+)
+from pipeline.domain import ManifestItem
+from pipeline.errors import ItemError, Reason
+from pipeline.labels import ClassNames
+from pipeline.reading import ItemReader
+from pipeline.spec import PreprocessSpec
+
+#: Batches that are read ahead of the one being computed.
+BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedItem:
+    """One item as arrays, or the reason why there are none.
+
+    Shape: pixels (C, H, W) float32, normalised; truth (H, W) bool.
+    """
+
+    item: ManifestItem
+    content_sha256: str | None = None
+    pixels: npt.NDArray[np.float32] | None = None
+    truth: npt.NDArray[np.bool_] | None = None
+    label: int | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemPreparer:
+    """Prepares items of one run.
+
+    Attributes:
+        label_required: The target is the label, so an item without one fails.
+        strict_labels: Labels were declared in a column, so an unknown one is an error
+            and not just a folder's name.
+    """
+
+    reader: ItemReader
+    preprocess: PreprocessSpec
+    classes: ClassNames
+    label_required: bool
+    strict_labels: bool
+
+    def prepare(self, item: ManifestItem) -> PreparedItem:
+        """Return the item as arrays, or with the reason why not."""
+        digest: str | None = None
+        try:
+            data = self._read(item)
+            digest = hashlib.sha256(data).hexdigest()
+            label = self._label(item)
+            image = decode(data, limits=self.reader.limits)
+            truth = self._truth(item, image.size)
+            pixels = normalise(preprocess(image, self.preprocess), self.preprocess)
+        except ItemError as exc:
+            return PreparedItem(item=item, content_sha256=digest, reason=exc.reason)
+        return PreparedItem(
+            item=item, content_sha256=digest, pixels=pixels, truth=truth, label=label
+        )
+
+    def _read(self, item: ManifestItem) -> bytes:
+        if item.duplicate_of is not None:
+            raise ItemError(Reason.DUPLICATE_ITEM)
+        return self.reader.read(
+            item.uri, expected_size=item.size_bytes, expected_version=item.version
+        )
+
+    def _label(self, item: ManifestItem) -> int | None:
+        if not item.label:
+            if self.label_required:
+                raise ItemError(Reason.LABEL_MISSING)
+            return None
+        try:
+            return self.classes.index_of(item.label)
+        except ItemError:
+            if self.strict_labels or self.label_required:
+                raise
+            return None
+
+    def _truth(
+        self, item: ManifestItem, size: tuple[int, int]
+    ) -> npt.NDArray[np.bool_] | None:
+        if not item.mask_uri:
+            return None
+        try:
+            data = self.reader.read(item.mask_uri)
+        except ItemError as exc:
+            missing = exc.reason is Reason.FILE_MISSING
+            reason = Reason.MASK_MISSING if missing else Reason.MASK_UNREADABLE
+            raise ItemError(reason) from exc
+        mask = decode_mask(data, size, limits=self.reader.limits)
+        return preprocess_mask(mask, self.preprocess)
+
+
+def prepare_batches(
+    preparer: ItemPreparer,
+    items: Sequence[ManifestItem],
+    *,
+    batch_size: int,
+    threads: int,
+) -> Generator[list[PreparedItem]]:
+    """Yield the items batch by batch, a bounded number of batches prepared ahead."""
+    starts = list(range(0, len(items), batch_size))
+    with ThreadPoolExecutor(threads, thread_name_prefix="prepare") as pool:
+        waiting: list[list[Future[Any]]] = []
+        try:
+            for position in range(len(starts) + BATCHES_AHEAD):
+                if position < len(starts):
+                    batch = items[starts[position] : starts[position] + batch_size]
+                    waiting.append([pool.submit(preparer.prepare, i) for i in batch])
+                if position >= BATCHES_AHEAD:
+                    yield [future.result() for future in waiting.pop(0)]
+        finally:
+            for batch_futures in waiting:
+                for future in batch_futures:
+                    future.cancel()

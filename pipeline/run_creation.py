@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing a planned run: its manifest, tokens and shards, in one transaction."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from pipeline.digests import ManifestDigest
+from pipeline.domain import SourceItem
+from pipeline.planning import PreparedAudit
+from pipeline.services import Services
+from storage.engine import transaction
+from storage.manifests import mark_duplicates, write_locations
+from storage.runs import add_audit, add_run, complete_plan
+from storage.subjects import new_token, tokens_for
+
+#: Rows in memory at a time, which bounds planning's memory whatever the item count.
+CHUNK = 2000
+
+#: Bytes of the random salt that hides an input's digest in artifacts.
+SALT_BYTES = 16
+
+
+def create_run(
+    services: Services,
+    audit: PreparedAudit,
+    *,
+    queue: str,
+    on_items: Callable[[int], None] = lambda _count: None,
+) -> str:
+    """Return the id of a run that is ready to be worked on; or nothing was written.
+
+    Args:
+        services: The database.
+        audit: What to run.
+        queue: The queue whose workers will do it; `embedded` for none.
+        on_items: Told how many more items are in the manifest.
+    """
+    with transaction(services.engine) as session:
+        audit_id = add_audit(
+            session,
+            name=audit.written.audit,
+            spec=audit.written.model_dump(mode="json"),
+            spec_digest=audit.spec_sha256,
+        )
+        run_id = add_run(
+            session,
+            {
+                "audit_id": audit_id,
+                "spec": audit.resolved.model_dump(mode="json"),
+                "plan": audit.plan.to_json(),
+                "spec_digest": audit.spec_sha256,
+                "model_digest": audit.model_sha256,
+                "queue": queue,
+            },
+        )
+        digest = ManifestDigest()
+        total = 0
+        for chunk in _chunks(audit.source.items()):
+            for item in chunk:
+                digest.add(item)
+            write_locations(
+                session, _location_rows(session, audit, run_id, total, chunk)
+            )
+            total += len(chunk)
+            on_items(len(chunk))
+        duplicates = mark_duplicates(session, run_id)
+        complete_plan(
+            session,
+            run_id,
+            items_total=total,
+            shard_size=audit.plan.shard_size,
+            max_attempts=audit.written.run.max_attempts,
+            manifest_digest=digest.hexdigest(),
+            actor=services.actor,
+            details={
+                "spec": audit.spec_sha256,
+                "model": audit.model_sha256,
+                "duplicates": duplicates,
+                "queue": queue,
+                "plugins": services.settings.plugins,
+            },
+        )
+    return run_id
+
+
+def _chunks(items: Iterator[SourceItem]) -> Iterator[list[SourceItem]]:
+    chunk: list[SourceItem] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _location_rows(
+    session: Session,
+    audit: PreparedAudit,
+    run_id: str,
+    first: int,
+    chunk: list[SourceItem],
+) -> list[dict[str, Any]]:
+    private = audit.written.has_subjects
+    subjects: dict[str, str] = {}
+    groups: dict[str, dict[str, str]] = {}
+    if private:
+        subjects = tokens_for(
+            session, "subject", (i.subject for i in chunk if i.subject)
+        )
+        columns = {name for item in chunk for name in item.groups}
+        groups = {
+            name: tokens_for(
+                session,
+                f"group:{name}",
+                (i.groups[name] for i in chunk if name in i.groups),
+            )
+            for name in sorted(columns)
+        }
+    return [
+        {
+            "run_id": run_id,
+            "item_index": index,
+            "item_id": new_token(),
+            "uri": item.uri,
+            "size_bytes": item.size_bytes,
+            "version": item.version,
+            "label": item.label,
+            "mask_uri": item.mask_uri,
+            "subject_token": subjects.get(item.subject) if item.subject else None,
+            "groups": {
+                name: groups[name][value] if private else value
+                for name, value in item.groups.items()
+            },
+            "salt": secrets.token_bytes(SALT_BYTES) if private else None,
+            "duplicate_of": None,
+        }
+        for index, item in enumerate(chunk, start=first)
+    ]

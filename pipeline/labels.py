@@ -50,7 +50,7 @@ class ClassNames:
 
         Raises:
             ItemError: `label_unknown`, or `label_ambiguous` for a name that several
-                classes share (in many lists of ImageNet "crane" is a bird and a machine).
+                classes share (as "crane", a bird and a machine, in ImageNet).
         """
         label = label.strip()
         found = self._indices.get(label, [])

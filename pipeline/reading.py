@@ -9,6 +9,7 @@ that is gone) becomes an `InfrastructureError`, so that the shard is tried again
 import errno
 import os
 import stat
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ class ItemReader:
         bucket, key = split_s3_uri(uri)
         try:
             answer = client.get_object(Bucket=bucket, Key=key)
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:
                 found = etag_version(answer.get("ETag"))
                 length = int(answer["ContentLength"])
                 self._check(length, found, size, version)

@@ -2,6 +2,7 @@
 """Pictures under an S3 prefix, and manifests that lie in S3."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -128,7 +129,7 @@ class S3TableSource:
         bucket, key = split_s3_uri(self.uri)
         try:
             answer = self.s3_client().get_object(Bucket=bucket, Key=key)
-            with answer["Body"] as body, file.open("wb") as copy:
+            with closing(answer["Body"]) as body, file.open("wb") as copy:
                 for chunk in body.iter_chunks(_CHUNK_BYTES):
                     copy.write(chunk)
         except S3_FAILURES as exc:

@@ -4,7 +4,7 @@
 from enum import IntEnum
 
 from explain.errors import ExplainError
-from ledger.errors import LedgerError
+from ledger.errors import BrokenLedgerError, LedgerError
 from pipeline.errors import InfrastructureError, ModelError, SourceError, SpecError
 from storage.errors import StateConflictError, StorageError, UnknownRunError
 
@@ -52,4 +52,6 @@ def exit_code_of(error: BaseException) -> ExitCode:
     """Return the exit code that an expected error leads to."""
     if isinstance(error, _USAGE_ERRORS):
         return ExitCode.USAGE
+    if isinstance(error, BrokenLedgerError):
+        return ExitCode.INTEGRITY
     return ExitCode.INFRASTRUCTURE

@@ -22,7 +22,7 @@ from storage.errors import StateConflictError, StorageError
 from storage.events import local_worker
 from storage.leases import claim_next, expire_leases, fail_attempt, release
 from storage.runs import get_run, stop_run
-from storage.states import OPEN_RUN_STATES, RunState
+from storage.states import FINAL_RUN_STATES, RunState
 
 #: Longest wait for a shard that another process holds or that backs off.
 _PAUSE_S = 0.5
@@ -53,7 +53,7 @@ def run_embedded(
             return _interrupt(services, run_id)
         if not _work_on_next(services, context, worker, stop, on_items):
             state = RunState(get_run(services.engine, run_id).state)
-            if state not in OPEN_RUN_STATES:
+            if state in FINAL_RUN_STATES:
                 return state
             final = finalise(services, run_id, key=key)
             if final is not None:

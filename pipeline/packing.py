@@ -156,7 +156,7 @@ def _result(row: dict[str, object]) -> ItemResult:
     values = np.asarray(fields.pop("map") or [], dtype="<f2")
     reason = fields.pop("reason")
     return ItemResult(
-        **(  # type: ignore[arg-type]
+        **(
             fields
             | {
                 "map_bytes": values.tobytes(),

@@ -31,6 +31,14 @@ from pipeline.spec import PreprocessSpec
 BATCHES_AHEAD = 2
 
 
+#: What a failure to read means when it is the mask's.
+_MASK_REASONS = {
+    Reason.FILE_MISSING: Reason.MASK_MISSING,
+    Reason.FILE_EMPTY: Reason.MASK_UNREADABLE,
+    Reason.FILE_UNREADABLE: Reason.MASK_UNREADABLE,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedItem:
     """One item as arrays, or the reason why there are none.
@@ -105,9 +113,7 @@ class ItemPreparer:
         try:
             data = self.reader.read(item.mask_uri)
         except ItemError as exc:
-            missing = exc.reason is Reason.FILE_MISSING
-            reason = Reason.MASK_MISSING if missing else Reason.MASK_UNREADABLE
-            raise ItemError(reason) from exc
+            raise ItemError(_MASK_REASONS.get(exc.reason, exc.reason)) from exc
         mask = decode_mask(data, size, limits=self.reader.limits)
         return preprocess_mask(mask, self.preprocess)
 

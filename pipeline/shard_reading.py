@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Artifacts as seekable streams, whichever store they lie in."""
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,3 +22,11 @@ def open_artifact(store: ObjectStore, key: str) -> Iterator[BinaryIO]:
             shutil.copyfileobj(stream, copy)
         copy.seek(0)
         yield cast("BinaryIO", copy)
+
+
+def sha256_of(stream: BinaryIO) -> str:
+    """Return the hex SHA-256 of what is left of a stream."""
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()

@@ -6,7 +6,6 @@ artifact's bytes, every row of the database against its artifact, the result dig
 the report. Whatever does not hold is named.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +22,7 @@ from pipeline.domain import ItemResult
 from pipeline.local_key import local_verifier
 from pipeline.packing import read_artifact
 from pipeline.services import Services
-from pipeline.shard_reading import open_artifact
+from pipeline.shard_reading import open_artifact, sha256_of
 from storage.engine import transaction
 from storage.events import record
 from storage.items import iterate_items
@@ -186,7 +185,7 @@ def _check_artifact(
     key = shard.object_key or ""
     try:
         with open_artifact(services.store, key) as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+            found = sha256_of(stream)
             if found != shard.sha256:
                 findings.add(
                     FailureKind.ARTIFACT_MISMATCH,
@@ -303,7 +302,7 @@ def _check_report(services: Services, said: _RunEntries, findings: _Findings) ->
         key, expected = str(details[f"{kind}_key"]), str(details[f"{kind}_sha256"])
         try:
             with services.store.open(key) as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+                found = sha256_of(stream)
         except ObjectNotFoundError:
             found = None
         if found != expected:

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from affidavit.cli import (
@@ -20,6 +19,11 @@ from affidavit.cli import (
 from affidavit.cli.options import remember_home
 from affidavit.cli.output import complain
 from affidavit.exit_codes import EXPECTED_ERRORS, ExitCode, exit_code_of
+
+#: Typer brings its own copy of click in newer versions; this is the right one's base.
+_UsageProblem: type[typer.BadParameter] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
 
 app = typer.Typer(
     name="affidavit",
@@ -75,12 +79,12 @@ def run_command(arguments: list[str]) -> int:
     """Return the exit code of a command line; errors are told in one sentence."""
     try:
         result = app(arguments, standalone_mode=False)
-    except click.exceptions.Exit as exc:
+    except typer.Exit as exc:
         return exc.exit_code
-    except click.ClickException as exc:
+    except _UsageProblem as exc:
         complain(exc.format_message().rstrip(".") + "; see 'affidavit --help'.")
         return ExitCode.USAGE
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         complain("interrupted.")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:

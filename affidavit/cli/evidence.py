@@ -195,7 +195,7 @@ def _tell_verdict(document: dict[str, Any]) -> None:
             f"The evidence of {what} holds: {document['entries']:,} ledger entries"
             + (
                 f", {document['artifacts']:,} artifacts, {document['items']:,} items"
-                if "artifacts" in document
+                if "items" in document
                 else ""
             )
             + "."

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is Redis there, and is it set up so that it keeps what it was told?"""
+
+from urllib.parse import urlsplit
+
+import redis
+
+from pipeline.errors import InfrastructureError
+
+
+def require_broker(url: str) -> None:
+    """Nothing happens if the broker answers.
+
+    Raises:
+        InfrastructureError: it does not; one sentence, without the password.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"redis", "rediss"}:
+        raise InfrastructureError(
+            f"The broker URL has the scheme '{parts.scheme}'; expected "
+            "redis://host:port/0 or rediss://host:port/0."
+        )
+    place = f"{parts.hostname}:{parts.port or 6379}"
+    try:
+        with _client(url) as client:
+            client.ping()
+    except redis.AuthenticationError as exc:
+        raise InfrastructureError(
+            f"The broker at {place} refuses the password in AFFIDAVIT_BROKER_URL."
+        ) from exc
+    except (redis.RedisError, ValueError) as exc:
+        raise InfrastructureError(
+            f"The broker at {place} does not answer; check AFFIDAVIT_BROKER_URL and "
+            "that Redis is running."
+        ) from exc
+
+
+def inspect_broker(url: str) -> list[str]:
+    """Return what is wrong with the broker's settings, one phrase each.
+
+    Raises:
+        InfrastructureError: the broker does not answer.
+    """
+    require_broker(url)
+    problems = []
+    with _client(url) as client:
+        try:
+            policy = client.config_get("maxmemory-policy")["maxmemory-policy"]
+            append_only = client.config_get("appendonly")["appendonly"]
+        except (redis.RedisError, KeyError):
+            # Managed servers often forbid CONFIG; then there is nothing to say.
+            return []
+    if policy != "noeviction":
+        problems.append(f"maxmemory-policy is {policy}, so hints may be evicted")
+    if append_only != "yes":
+        problems.append("appendonly is off, so a restart forgets hints")
+    return problems
+
+
+def _client(url: str) -> redis.Redis:
+    return redis.Redis.from_url(
+        url, socket_connect_timeout=3, socket_timeout=5, decode_responses=True
+    )

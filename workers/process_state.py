@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one worker process keeps between tasks: connections and loaded networks."""
+
+import os
+from collections import OrderedDict
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.services import Services
+from pipeline.settings import load_settings
+from storage.events import local_worker
+from storage.tables import RunTable
+
+if TYPE_CHECKING:
+    from pipeline.shard_work import RunContext
+
+#: Names of this process's worker, and the file whose presence asks it to stop.
+NAME_VARIABLE = "AFFIDAVIT_WORKER_NAME"
+QUEUE_VARIABLE = "AFFIDAVIT_WORKER_QUEUE"
+STOP_FILE_VARIABLE = "AFFIDAVIT_WORKER_STOP_FILE"
+
+#: Networks kept in memory; runs of the same weights share one.
+MODELS_KEPT = 2
+
+
+class ProcessState:
+    """Connections and networks of one process."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self._contexts: OrderedDict[str, RunContext] = OrderedDict()
+
+    def context(self, run: RunTable) -> "RunContext":
+        """Return the run's context, its network loaded at the first use.
+
+        Raises:
+            ModelError: the weights are not those of the run.
+        """
+        if run.id in self._contexts:
+            self._contexts.move_to_end(run.id)
+            return self._contexts[run.id]
+        from pipeline.devices import pick_device  # noqa: PLC0415
+        from pipeline.planning import build_executor  # noqa: PLC0415
+        from pipeline.run_plan import RunPlan  # noqa: PLC0415
+        from pipeline.shard_work import make_context  # noqa: PLC0415
+        from pipeline.spec import AuditSpec  # noqa: PLC0415
+
+        plan = RunPlan.from_json(run.plan)
+        executor = build_executor(
+            AuditSpec.model_validate(run.spec),
+            plan,
+            device=pick_device(plan.device, self.services.settings.device),
+            model_sha256=run.model_digest,
+            plugins=self.services.settings.plugins,
+        )
+        context = make_context(self.services, run, executor)
+        self._contexts[run.id] = context
+        while len(self._contexts) > MODELS_KEPT:
+            self._contexts.popitem(last=False)
+        return context
+
+    @staticmethod
+    def stop_asked() -> bool:
+        """Whether this worker was told to stop."""
+        path = os.environ.get(STOP_FILE_VARIABLE)
+        return path is not None and Path(path).exists()
+
+
+@lru_cache(maxsize=1)
+def process_state() -> ProcessState:
+    """Return this process's state, made at the first task (after the spawn)."""
+    name = os.environ.get(NAME_VARIABLE, "worker")
+    return ProcessState(Services(settings=load_settings(), actor=local_worker(name)))

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting a worker or the beat in this process, until it is told to stop."""
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+from pipeline.errors import SpecError
+from pipeline.settings import Settings
+from workers.app import COMPUTE_QUEUES, CONTROL_QUEUE, create_app
+from workers.broker import require_broker
+from workers.process_state import NAME_VARIABLE, QUEUE_VARIABLE, STOP_FILE_VARIABLE
+
+
+def run_worker(settings: Settings, *, queue: str, name: str | None) -> int:
+    """Return the exit code of a Celery worker with one pool process.
+
+    Raises:
+        SpecError: there is no such queue.
+        InfrastructureError: the broker does not answer.
+    """
+    queues = (*COMPUTE_QUEUES, CONTROL_QUEUE)
+    if queue not in queues:
+        raise SpecError(f"There is no queue '{queue}'; there are {', '.join(queues)}.")
+    app = create_app(settings)
+    require_broker(str(app.conf.broker_url))
+    chosen = name or f"{queue}-{secrets.token_hex(3)}"
+    with tempfile.TemporaryDirectory(prefix="affidavit-worker-") as folder:
+        # Pool processes are spawned afresh and read their settings from here.
+        os.environ["AFFIDAVIT_HOME"] = str(settings.home.absolute())
+        os.environ[NAME_VARIABLE] = chosen
+        os.environ[QUEUE_VARIABLE] = queue
+        os.environ[STOP_FILE_VARIABLE] = str(Path(folder) / "stop")
+        arguments = ["worker", "--queues", queue, "--concurrency", "1"]
+        arguments += ["--pool", "prefork", "--hostname", f"{chosen}@%h"]
+        arguments += ["--without-gossip", "--without-mingle"]
+        arguments += ["--loglevel", settings.log_level]
+        try:
+            app.worker_main(arguments)
+        except SystemExit as exc:
+            return exc.code if isinstance(exc.code, int) else 0
+    return 0
+
+
+def run_beat(settings: Settings) -> int:
+    """Return the exit code of a beat that only ticks; two beats do no harm.
+
+    Raises:
+        InfrastructureError: the broker does not answer.
+    """
+    app = create_app(settings)
+    require_broker(str(app.conf.broker_url))
+    settings.home.mkdir(parents=True, exist_ok=True)
+    app.start(["beat", "--loglevel", settings.log_level, "--pidfile", ""])
+    return 0

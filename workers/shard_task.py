@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker does with one hint: claim, work, and hint at what comes next."""
+
+import time
+
+import structlog
+
+from pipeline.errors import InfrastructureError
+from pipeline.shard_work import INFRASTRUCTURE_FAILURES, SHARD_FAILURES, work_on
+from storage.errors import DatabaseUnavailableError
+from storage.leases import Claim, claim_shard, fail_attempt
+from storage.runs import get_run
+from workers.dispatch import Publish, dispatch
+from workers.process_state import ProcessState
+
+log = structlog.get_logger()
+
+
+def run_shard(state: ProcessState, shard_id: int, *, publish: Publish) -> None:
+    """The shard is finished, given back or failed; or the hint was stale."""
+    services = state.services
+    if state.stop_asked():
+        # The hint goes out again; another worker, or this one restarted, takes it.
+        return
+    claim = claim_shard(
+        services.engine,
+        shard_id,
+        worker=services.actor,
+        lease_s=services.settings.lease_s,
+    )
+    if claim is None:
+        log.debug("hint_stale")
+        return
+    with structlog.contextvars.bound_contextvars(
+        run=claim.run_id, shard=claim.shard_index, attempt=claim.attempt
+    ):
+        _work(state, claim)
+    try:
+        dispatch(services, publish)
+    except InfrastructureError:
+        log.warning("hints_not_sent")
+
+
+def _work(state: ProcessState, claim: Claim) -> None:
+    started = time.monotonic()
+    services = state.services
+    try:
+        context = state.context(get_run(services.engine, claim.run_id))
+        outcome = work_on(services, context, claim, stop=state.stop_asked)
+    except (*INFRASTRUCTURE_FAILURES, *SHARD_FAILURES) as exc:
+        log.warning("shard_failed", error=type(exc).__name__)
+        try:
+            fail_attempt(services.engine, claim, error=type(exc).__name__)
+        except DatabaseUnavailableError:
+            # The lease runs out and the sweeper counts the attempt.
+            log.warning("failure_not_recorded")
+        return
+    log.info(
+        "shard_left",
+        outcome=outcome.value,
+        items=claim.item_count,
+        seconds=round(time.monotonic() - started, 3),
+    )

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Queueing an audit: checked here as far as possible, then one transaction."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from kombu.exceptions import OperationalError
+
+from pipeline.errors import InfrastructureError, SpecError
+from pipeline.paths import is_remote
+from pipeline.planning import PreparedAudit, prepare
+from pipeline.run_creation import create_run
+from pipeline.services import Services
+from pipeline.spec import AuditSpec
+from pipeline.spec_file import load_spec
+from storage.tables import WorkerTable
+from storage.worker_registry import live_workers
+from workers.app import COMPUTE_QUEUES, create_app
+from workers.broker import require_broker
+from workers.dispatch import dispatch
+from workers.hints import publisher, send_tick
+
+
+def submit(
+    services: Services,
+    spec_path: Path,
+    *,
+    on_items: Callable[[int], None] = lambda _count: None,
+) -> tuple[str, list[str]]:
+    """Return the id of the queued run, and warnings for its user.
+
+    Raises:
+        SpecError: the spec is wrong, or names a path that workers do not share.
+        InfrastructureError: the broker is down, or no live worker has the device.
+    """
+    app = create_app(services.settings)
+    require_broker(str(app.conf.broker_url))
+    workers = live_workers(services.engine)
+    device = choose_device(load_spec(spec_path), workers)
+    audit = prepare_for(services, spec_path, device)
+    queue = "gpu" if device == "cuda" else "cpu"
+    refuse_unshared_paths(
+        audit, [worker for worker in workers if worker.queue == queue]
+    )
+    run_id = create_run(services, audit, queue=queue, on_items=on_items)
+    wake_workers(services)
+    warnings = []
+    if not any(worker.queue == queue for worker in workers):
+        warnings.append(
+            f"no worker is alive on the queue '{queue}'; start one with 'affidavit "
+            f"worker --queue {queue}'."
+        )
+    return run_id, warnings
+
+
+def prepare_for(services: Services, spec_path: Path, device: str) -> PreparedAudit:
+    """Return the audit planned on this machine for workers with that device."""
+    audit = prepare(services, spec_path, device="cpu")
+    if device == "cpu":
+        return audit
+    from dataclasses import replace  # noqa: PLC0415
+
+    return replace(audit, plan=replace(audit.plan, device=device))
+
+
+def choose_device(spec: AuditSpec, workers: list[WorkerTable]) -> str:
+    """Return the kind of device that the run will be done on.
+
+    Raises:
+        InfrastructureError: no live worker offers the device asked for.
+    """
+    offered = {worker.device for worker in workers if worker.queue in COMPUTE_QUEUES}
+    asked = spec.run.device.partition(":")[0]
+    if asked == "auto":
+        return "cuda" if "cuda" in offered else "cpu"
+    if asked != "cpu" and asked not in offered:
+        raise InfrastructureError(
+            f"No live worker offers the device '{asked}'; alive are: "
+            f"{', '.join(sorted(offered)) or 'none'}. Start one with 'affidavit worker "
+            "--queue gpu' or set run.device to auto."
+        )
+    return asked
+
+
+def refuse_unshared_paths(audit: PreparedAudit, workers: list[WorkerTable]) -> None:
+    """Nothing happens if every local path lies under a folder that workers share.
+
+    Raises:
+        SpecError: one does not; the message names it and what workers can read.
+    """
+    local = [audit.resolved.data.source, audit.resolved.model.weights]
+    paths = [
+        Path(text)
+        for text in local
+        if text is not None and text != "hub" and not is_remote(text)
+    ]
+    for worker in workers:
+        roots = [Path(root) for root in worker.roots]
+        for path in paths:
+            if not any(path.is_relative_to(root) for root in roots):
+                shared = ", ".join(str(root) for root in roots)
+                raise SpecError(
+                    f"The worker '{worker.name}' cannot read {path}; it reads "
+                    f"{shared} only. Move the data there, use s3://, or start the "
+                    "worker with AFFIDAVIT_ALLOWED_ROOTS."
+                )
+
+
+def wake_workers(services: Services) -> None:
+    """Hints are on their way; if the broker broke off, the next tick sends them."""
+    app = create_app(services.settings)
+    try:
+        dispatch(services, publisher(app))
+        send_tick(app)
+    except (InfrastructureError, OperationalError, OSError):
+        # The run is stored; that is what counts.
+        return

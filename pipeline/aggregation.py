@@ -259,6 +259,8 @@ def summarise(values: "array[float]", *, seed: int = 0) -> MetricSummary:
     if not values:
         return MetricSummary(n=0)
     column = describe(values)
+    if len(values) > 1 and column.min == column.max:
+        return _constant(values)
     interval = bootstrap_mean_interval(values, seed=seed)
     bars = histogram(values, bins=_bin_count(len(values)))
     return MetricSummary(
@@ -277,6 +279,28 @@ def summarise(values: "array[float]", *, seed: int = 0) -> MetricSummary:
         interval_method=interval.method if interval else None,
         histogram_edges=bars.edges,
         histogram_counts=bars.counts,
+    )
+
+
+def _constant(values: "array[float]") -> MetricSummary:
+    """Return the summary of equal values, into which summing would round a spread."""
+    value = values[0]
+    return MetricSummary(
+        n=len(values),
+        mean=value,
+        std=0.0,
+        min=value,
+        p05=value,
+        p25=value,
+        median=value,
+        p75=value,
+        p95=value,
+        max=value,
+        interval_low=value,
+        interval_high=value,
+        interval_method="all values are equal",
+        histogram_edges=(value, value),
+        histogram_counts=(len(values),),
     )
 
 

@@ -33,6 +33,10 @@ CONVENTIONS = (
     "Metrics are computed from the map as stored, so that they can be recomputed.",
 )
 
+#: Facts of the plan that are no reader's business (folders of the machine that planned
+#: the run), or that the report already has under another name.
+_NOT_REPORTED = frozenset({"roots", "versions", "cards"})
+
 JsonObject = dict[str, Any]
 
 
@@ -229,7 +233,11 @@ def _provenance(inputs: ReportInputs) -> JsonObject:
             "manifest": inputs.digests.manifest,
             "result": inputs.digests.result,
         },
-        "execution": abridged(inputs.plan),
+        "execution": {
+            key: abridged(value)
+            for key, value in inputs.plan.items()
+            if key not in _NOT_REPORTED
+        },
         "software": dict(sorted(inputs.software.items())),
     }
 

@@ -31,6 +31,11 @@ LISTED = 40
 NAME_CHARACTERS = 120
 SPEC_CHARACTERS = 20_000
 
+#: Facts of the plan that other sections of the page show, or that are only estimates.
+SHOWN_ELSEWHERE = frozenset(
+    {"method", "target", "policy", "policy_arguments", "metrics", "std", "item_seconds"}
+)
+
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -58,6 +63,7 @@ def render_html(
             report=document,
             pictures=_within(pictures or {}, budget, document),
             listed=LISTED,
+            shown_elsewhere=SHOWN_ELSEWHERE,
             policy=CONTENT_POLICY,
             families=families(document["metrics"][:LISTED]),
             spec_text=_spec_text(document["spec"]),
@@ -115,6 +121,7 @@ def _environment() -> Environment:
         shortened=shortened,
         plain=plain,
         slug=slug,
+        by_reason=by_reason,
         rate=_as_data(formats.rate),
         exact=_as_data(formats.exact),
         lower_first=lower_first,
@@ -163,6 +170,14 @@ def plain(value: object) -> str:
         return shortened(value)
     text = json.dumps(value, ensure_ascii=False)
     return shortened(text.strip('"'), 4 * NAME_CHARACTERS)
+
+
+def by_reason(absences: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """Return the titles of the values that are absent, together by their reason."""
+    found: dict[str, list[str]] = {}
+    for name, code in absences.items():
+        found.setdefault(code, []).append(title_of(name))
+    return list(found.items())
 
 
 def lower_first(sentence: str) -> str:

@@ -25,13 +25,15 @@ HEIGHT = _AXIS + 22
 
 
 def distribution(part: Mapping[str, Any], plot_id: str) -> Markup:
-    """Return the histogram and box of a column of the report; empty without values.
+    """Return the histogram and box of a column of the report.
+
+    Empty where there is no distribution: without values, or when all are equal.
 
     Args:
         part: A metric or column of the JSON report.
         plot_id: Unique within the page.
     """
-    if not part["n"]:
+    if not part["n"] or part["min"] == part["max"]:
         return Markup()
     scale = _Scale.of(part)
     pieces = [

@@ -144,6 +144,14 @@ def test_one_value_has_no_interval() -> None:
     assert (summary.mean, summary.std, summary.interval_low) == (0.25, None, None)
 
 
+def test_equal_values_have_no_spread() -> None:
+    """Rounding in a sum never becomes a deviation or an interval."""
+    summary = aggregate_of([row(i, metrics={"m": 0.1}) for i in range(10)]).summaries()
+    same = summary["m"]
+    assert {same.mean, same.median, same.interval_low, same.interval_high} == {0.1}
+    assert same.std == 0.0
+
+
 def test_best_and_worst_follow_the_direction_of_the_ranking() -> None:
     """Low deletion is best; the order within a group is from most to least extreme."""
     rows = many_rows(200)

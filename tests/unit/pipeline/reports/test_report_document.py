@@ -190,6 +190,15 @@ def test_long_lists_are_replaced_by_their_digest(make_inputs: MakeInputs) -> Non
     assert len(document_bytes(document)) < 100_000
 
 
+def test_folders_of_the_planning_machine_are_not_reported(
+    make_inputs: MakeInputs,
+) -> None:
+    """Home folders can hold a person's name, and help no reader."""
+    plan = {"layer": "layer4", "roots": ["/home/somebody/photos"]}
+    document = build_document(make_inputs(plan=plan))
+    assert document["provenance"]["execution"] == {"layer": "layer4"}
+
+
 def test_unknown_class_indices_are_numbered(make_inputs: MakeInputs) -> None:
     """Without names, or beyond them, a class is called by its number."""
     listed = build_document(make_inputs(class_names=("cat",)))["scope"]["classes"]

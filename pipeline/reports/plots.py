@@ -146,36 +146,47 @@ def _interval(part: Mapping[str, Any], scale: _Scale, plot_id: str) -> Markup:
 
 
 def _lines(part: Mapping[str, Any], scale: _Scale) -> Markup:
-    """Draw mean and median with their names, which lean away from each other."""
+    """Draw mean and median with their names, which lean away from each other.
+
+    Near an edge both names lean inwards; the one that must pass over the other's line
+    then has the upper row, where that line has not begun.
+    """
     mean, median = scale.x(part["mean"]), scale.x(part["median"])
-    floor = _BARS_TOP + _BARS_HEIGHT
+    mean_right = _leans_right(mean, away=mean > median)
+    median_right = _leans_right(median, away=median >= mean)
+    mean_on_top = mean_right != median_right or (mean < median) == mean_right
+    rows = (9, 21) if mean_on_top else (21, 9)
     lines, names = [], []
-    for name, place, other, row, foot in (
-        ("mean", mean, median, 9, _BAND_TOP + _BAND_HEIGHT + 1),
-        ("median", median, mean, 21, floor),
+    for name, x, right, row, foot in (
+        ("mean", mean, mean_right, rows[0], _BAND_TOP + _BAND_HEIGHT + 1),
+        ("median", median, median_right, rows[1], _BARS_TOP + _BARS_HEIGHT),
     ):
         lines.append(
             Markup(
                 '<line class="{name}" x1="{x}" y1="{top}" x2="{x}" y2="{foot}"/>'
-            ).format(name=name, x=place, top=row - 8, foot=foot)
+            ).format(name=name, x=x, top=row - 8, foot=foot)
         )
-        leans_right = place > other or (place == other and name == "median")
-        if not _NAME_ROOM < place < WIDTH - _NAME_ROOM:
-            leans_right = place <= _NAME_ROOM
         names.append(
             Markup(
                 '<text class="mark" x="{x}" y="{y}" text-anchor="{anchor}">'
                 "{name} {value}</text>"
             ).format(
-                x=round(place + (5 if leans_right else -5), 2),
+                x=round(x + (5 if right else -5), 2),
                 y=row,
-                anchor="start" if leans_right else "end",
+                anchor="start" if right else "end",
                 name=name,
                 value=number(part[name]),
             )
         )
     # Names last: a line behind a name must not cross it out.
     return Markup("").join([*lines, *names])
+
+
+def _leans_right(x: float, *, away: bool) -> bool:
+    """Return on which side a name stands: away from the other, unless at an edge."""
+    if _NAME_ROOM < x < WIDTH - _NAME_ROOM:
+        return away
+    return x <= _NAME_ROOM
 
 
 def _box(part: Mapping[str, Any], scale: _Scale) -> Markup:

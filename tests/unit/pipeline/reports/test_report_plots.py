@@ -63,6 +63,25 @@ def test_awkward_values_still_give_a_plot(values: list[float]) -> None:
             assert place is None or -1 <= float(place) <= plots.WIDTH + 1
 
 
+@pytest.mark.parametrize(
+    ("values", "upper"),
+    [
+        ([0.01, 0.02, 0.12], "median"),
+        ([0.88, 0.98, 0.99], "median"),
+        ([0.2, 0.5, 0.6], "mean"),
+    ],
+    ids=["left edge", "right edge", "middle"],
+)
+def test_a_name_never_stands_on_the_other_line(values: list[float], upper: str) -> None:
+    """Where both names lean the same way, the one that passes over is above."""
+    tree = drawn(
+        part_of([*values, 0.0, 1.0] if upper == "mean" else values, [0.0, 1.0])
+    )
+    marks = {str(one.text).split()[0]: one for one in by_class(tree, "mark")}
+    rows = {name: float(str(one.get("y"))) for name, one in marks.items()}
+    assert min(rows, key=lambda name: rows[name]) == upper
+
+
 def test_no_values_give_no_plot() -> None:
     """What has no distribution is said in words, not drawn as an odd frame."""
     assert plots.distribution(part_of([]), "p") == ""

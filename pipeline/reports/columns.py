@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from explain.metrics.cards import MetricCard
-from pipeline.aggregation import KEEP_ACHIEVED, SCORE, MetricSummary
+from pipeline.aggregation import MetricSummary
+from pipeline.item_row import KEEP_ACHIEVED, SCORE
 from pipeline.reports.inputs import ReportInputs
 from pipeline.reports.wording import absence_sentence, title_of
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ledger.canonical import canonical_bytes, sha256_hex
-from pipeline.aggregation import GalleryPick, ItemRow
+from pipeline.gallery_choice import GalleryPick
+from pipeline.item_row import ItemRow
 from pipeline.reports.columns import column_parts, metric_parts
 from pipeline.reports.formats import count, number_of
 from pipeline.reports.inputs import ReportInputs

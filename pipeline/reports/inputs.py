@@ -8,7 +8,8 @@ from typing import Any, Literal
 from explain.methods.cards import METHODS, MethodCard
 from explain.metrics.cards import METRICS, MetricCard
 from explain.thresholds.cards import POLICIES, PolicyCard
-from pipeline.aggregation import Gallery, ItemCounts, MetricSummary
+from pipeline.aggregation import ItemCounts, MetricSummary
+from pipeline.gallery_choice import Gallery
 
 Verdict = Literal["pass", "fail", "incomplete"]
 GalleryMode = Literal["images", "maps", "none"]

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.aggregation import Aggregate, ItemRow, Ranking
+from pipeline.aggregation import Aggregate
+from pipeline.gallery_choice import Ranking
+from pipeline.item_row import ItemRow
 
 
 def row(index: int, **changes: Any) -> ItemRow:

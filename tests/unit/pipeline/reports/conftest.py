@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.aggregation import Aggregate, ItemRow
+from pipeline.aggregation import Aggregate
+from pipeline.item_row import ItemRow
 from pipeline.reports.inputs import (
     CriterionVerdict,
     Digests,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.aggregation import ItemRow
+from pipeline.item_row import ItemRow
 from pipeline.reports.document import SCHEMA, build_document, document_bytes
 from pipeline.reports.inputs import CriterionVerdict, DeadShard, ReportInputs, Verdict
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.aggregation import ItemRow
+from pipeline.item_row import ItemRow
 from pipeline.reports import formats
 from pipeline.reports.document import build_document, document_bytes
 from pipeline.reports.html import MOST_BYTES, render_html, shortened

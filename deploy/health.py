@@ -27,9 +27,9 @@ def worker_problem(settings: Settings, host: str) -> str | None:
         return str(exc)
     finally:
         engine.dispose()
-    if any(name.endswith(f"@{host}") for name in names):
+    if any(name.endswith(f"-{host}") for name in names):
         return None
-    return f"no worker named ...@{host} has announced itself lately"
+    return f"no worker named ...-{host} has announced itself lately"
 
 
 def broker_problem(settings: Settings) -> str | None:

@@ -21,11 +21,11 @@ def test_only_a_live_worker_of_this_host_is_healthy(database_url: str) -> None:
     settings = Settings(database_url=SecretStr(database_url))
     upgrade(database_url, actor="test")
     engine = create_engine(database_url)
-    announce(engine, _announced("cpu@other-abc"))
+    announce(engine, _announced("cpu-abc-other"))
     assert worker_problem(settings, "abc") is not None
-    announce(engine, _announced("cpu@abc"))
+    announce(engine, _announced("cpu-abc"))
     assert worker_problem(settings, "abc") is None
-    withdraw(engine, "cpu@abc")
+    withdraw(engine, "cpu-abc")
     assert worker_problem(settings, "abc") is not None
     engine.dispose()
 

@@ -1,0 +1,77 @@
+# One line a target; a bare `make` prints them.
+# Everything is installed into $(VENV); a second call installs nothing.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+#: Real images with masks for the extra checks; used when the folder is there.
+DATA ?= ../shared/data
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-data lint types imports format bench bench-engine bench-run up down clean
+
+help: ## Print this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with: make PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Affidavit and the demo's network into $(VENV); this takes a few minutes once."
+	$(PIP_INSTALL) -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Affidavit, its tests and tools into $(VENV); this takes a few minutes once."
+	$(PIP_INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo ## Audit a pretrained network over real photographs, ending with a report.
+	$(BIN)/python examples/photos/prepare.py $(DEMO)
+	$(BIN)/affidavit run $(DEMO)/audit.yaml --home $(DEMO)/home
+	$(BIN)/affidavit verify latest --home $(DEMO)/home
+	$(BIN)/affidavit report latest --home $(DEMO)/home --out $(DEMO)
+
+test: $(VENV)/.dev ## Run all tests on servers that they start and stop themselves.
+	$(BIN)/python -m pytest
+
+test-data: $(VENV)/.dev ## Run the extra checks on the real images with masks in $(DATA).
+	AFFIDAVIT_TEST_DATA=$(DATA) $(BIN)/python -m pytest -m data
+
+lint: $(VENV)/.dev ## Check style and formatting.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## Check types (mypy, strict).
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev ## Check that imports run downward only.
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Rewrite the code in the house style.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: bench-engine bench-run ## Print the engine's and the run's speed beside their peers'.
+
+bench-engine: $(VENV)/.dev
+	$(BIN)/python benchmarks/engine.py
+
+bench-run: $(VENV)/.dev
+	$(BIN)/python benchmarks/end_to_end.py
+
+up: .env ## Start Redis, PostgreSQL, S3 and workers in containers.
+	docker compose up -d --build
+
+down: ## Stop the containers; their data stays.
+	docker compose down
+
+.env:
+	cp .env.example .env
+	@echo "Wrote .env with development values; change the passwords before anyone else can reach it."
+
+clean: ## Remove what the targets above made, but not results.
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

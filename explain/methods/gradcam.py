@@ -46,7 +46,7 @@ class GradCam:
         with torch.no_grad():
             weights = gradient.float().mean(dim=(2, 3), keepdim=True)
             maps = (weights * forward.activation.float()).sum(dim=1).relu_()
-            peak = torch.linalg.vector_norm(gradient, ord=torch.inf, dim=(1, 2, 3))
+            peak = gradient.abs().amax(dim=(1, 2, 3))
             return Attribution(
                 logits=forward.logits.detach().float(),
                 targets=classes,

@@ -308,11 +308,10 @@ def test_completeness_equals_a_slow_sum(case: Case) -> None:
 
 
 def test_completeness_equals_what_the_threshold_reports(case: Case) -> None:
-    """Metric and threshold give the same number to the last bit."""
+    """Metric and threshold give the same number up to the order of the sum."""
     reported = FixedKeep(0.2).apply(case.batch.maps).energy_retained
-    assert torch.equal(
-        measure(create_metric("completeness"), case.batch).values, reported
-    )
+    found = measure(create_metric("completeness"), case.batch).values
+    assert torch.allclose(found, reported, rtol=1e-14, atol=0)
 
 
 def test_a_map_without_energy_has_no_completeness(case: Case) -> None:

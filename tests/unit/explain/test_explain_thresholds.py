@@ -17,7 +17,7 @@ from explain.errors import (
     InvalidParameterError,
     UnknownNameError,
 )
-from explain.maps import dequantise, quantise, upsample
+from explain.maps import dequantise, energy_retained, quantise, upsample
 from explain.thresholds import (
     POLICIES,
     FixedKeep,
@@ -64,6 +64,8 @@ def test_equals_sorting_by_value_and_index(rows: list[list[int]], keep: float) -
     )
     counts = torch.tensor(expected).sum(dim=1)
     assert torch.equal(result.achieved, counts.double() / 12)
+    energy = energy_retained(maps, result.mask)
+    assert torch.allclose(result.energy_retained, energy, rtol=1e-14, atol=0)
 
 
 @settings(max_examples=60, deadline=None)

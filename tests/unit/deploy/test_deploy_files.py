@@ -54,7 +54,7 @@ def test_services_wait_for_what_they_need(name: str) -> None:
         assert how == {"condition": wanted}
 
 
-@pytest.mark.parametrize("name", sorted(OURS - {"migrate"}))
+@pytest.mark.parametrize("name", sorted(OURS - ONE_SHOT))
 def test_our_services_wait_for_the_migration(name: str) -> None:
     """No worker meets a database without tables."""
     assert "migrate" in SERVICES[name]["depends_on"]

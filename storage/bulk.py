@@ -2,10 +2,13 @@
 """Many rows into one table, by COPY on PostgreSQL and by one statement on SQLite."""
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from storage.tables import Table
@@ -20,14 +23,35 @@ def insert_rows(
         session: An open transaction.
         table: The row class.
         rows: One dict a row, all with the same keys.
+
+    Raises:
+        ValueError: a value is NaN, or a row has other keys than the first one.
     """
     if not rows:
         return
+    _check(table, rows)
     connection = session.connection()
     if connection.dialect.name != "postgresql":
         session.execute(sa.insert(table.__table__), list(rows))  # type: ignore[arg-type]
         return
     _copy(connection, table, rows)
+
+
+def _check(table: type[Table], rows: Sequence[dict[str, Any]]) -> None:
+    columns = rows[0].keys()
+    for row in rows:
+        if row.keys() != columns:
+            odd = ", ".join(sorted(row.keys() ^ columns))
+            raise ValueError(
+                f"Rows of {table.__tablename__} differ in their columns: {odd}."
+            )
+        for name, value in row.items():
+            # PostgreSQL would store it and SQLite would make it NULL.
+            if isinstance(value, float) and math.isnan(value):
+                raise ValueError(
+                    f"The column {name} of {table.__tablename__} would hold NaN; "
+                    "expected a number or None."
+                )
 
 
 def _copy(
@@ -43,13 +67,24 @@ def _copy(
     names = ", ".join(f'"{name}"' for name in columns)
     statement = f"COPY {table.__tablename__} ({names}) FROM STDIN"
     driver_connection: Any = connection.connection.driver_connection
-    with driver_connection.cursor() as cursor, cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row(
-                [
-                    json.dumps(row[name])
-                    if name in json_columns and row[name] is not None
-                    else row[name]
-                    for name in columns
-                ]
-            )
+    try:
+        with driver_connection.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(
+                    [
+                        json.dumps(row[name], allow_nan=False)
+                        if name in json_columns and row[name] is not None
+                        else row[name]
+                        for name in columns
+                    ]
+                )
+    except psycopg.Error as exc:
+        # SQLAlchemy does not see what the driver is used for here.
+        raise DBAPIError.instance(
+            statement,
+            None,
+            exc,
+            psycopg.Error,
+            hide_parameters=True,
+            dialect=connection.dialect,
+        ) from exc

@@ -1,26 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engines and transactions for PostgreSQL and SQLite, and the database's clock."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import (
-    ArgumentError,
-    DBAPIError,
-    InterfaceError,
-    NoSuchModuleError,
-    OperationalError,
-    ProgrammingError,
-)
+from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
-from storage.errors import DatabaseUnavailableError, SchemaOutdatedError, StorageError
+from storage.errors import DatabaseUnavailableError, StorageError
+from storage.vendor_errors import translated
+
+#: A connection whose server vanished without a word is given up after a minute, so
+#: that neither a worker nor its heartbeat waits for ever.
+_KEEPALIVE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+    "application_name": "affidavit",
+}
 
 
 class epoch_now(FunctionElement[float]):  # noqa: N801 - named like the SQL function it is
@@ -45,17 +53,19 @@ def create_engine(url: str) -> sa.Engine:
 
     Raises:
         StorageError: the URL is malformed or names another kind of database.
+        DatabaseUnavailableError: the folder of a SQLite file cannot be made.
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as exc:
+    except (ArgumentError, ValueError):
+        # The cause would show the URL, and with it the password.
         raise StorageError(
             "The database URL is not valid; expected sqlite:///path/to/file.db or "
             "postgresql://user:password@host/name."
-        ) from exc
+        ) from None
     backend = parsed.get_backend_name()
     if backend == "sqlite":
-        return _sqlite_engine(parsed)
+        return _sqlite_engine(parsed.set(drivername="sqlite"))
     if backend in {"postgresql", "postgres"}:
         return _postgresql_engine(parsed.set(drivername="postgresql+psycopg"))
     raise StorageError(
@@ -63,10 +73,29 @@ def create_engine(url: str) -> sa.Engine:
     )
 
 
+def _options() -> dict[str, Any]:
+    # Parameters are rows, and rows hold personal data: no exception may print them.
+    # RFC 8259 knows no NaN; PostgreSQL refuses it and SQLite would store it.
+    return {
+        "hide_parameters": True,
+        "json_serializer": partial(json.dumps, allow_nan=False),
+    }
+
+
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
-    if url.database and url.database != ":memory:":
+    if not url.database or url.database == ":memory:":
+        raise StorageError(
+            "A SQLite database in memory would be another one for each connection; "
+            "expected sqlite:///path/to/file.db."
+        )
+    try:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, connect_args={"timeout": 30})
+    except OSError as exc:
+        raise DatabaseUnavailableError(
+            f"The folder {Path(url.database).parent} of the database cannot be made "
+            f"({exc.strerror}); check AFFIDAVIT_DATABASE_URL."
+        ) from exc
+    engine = sa.create_engine(url, connect_args={"timeout": 30}, **_options())
 
     @sa.event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
@@ -74,10 +103,10 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
         # the write lock first, so two writers queue up instead of failing half-way.
         connection.isolation_level = None
         cursor = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout=30000")
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA busy_timeout=30000")
         cursor.close()
 
     @sa.event.listens_for(engine, "begin")
@@ -89,16 +118,17 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
 
 
 def _postgresql_engine(url: sa.URL) -> sa.Engine:
-    try:
-        return sa.create_engine(
-            url,
-            pool_pre_ping=True,
-            pool_size=5,
-            max_overflow=5,
-            connect_args={"connect_timeout": 10},
-        )
-    except NoSuchModuleError as exc:  # pragma: no cover - psycopg is a dependency
-        raise StorageError("The psycopg driver is not installed.") from exc
+    return sa.create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=5,
+        max_overflow=5,
+        # The lease protocol counts on each statement seeing what was committed before
+        # it, whatever the server's own default.
+        isolation_level="READ COMMITTED",
+        connect_args={k: v for k, v in _KEEPALIVE.items() if k not in url.query},
+        **_options(),
+    )
 
 
 @contextmanager
@@ -106,29 +136,14 @@ def translate_errors() -> Iterator[None]:
     """Vendor errors of the database come out as this package's errors."""
     try:
         yield
-    except (OperationalError, InterfaceError) as exc:
-        if "no such table" in str(exc.orig) or "no such column" in str(exc.orig):
-            raise SchemaOutdatedError(
-                "The database has no tables of this version; "
-                "run 'affidavit db upgrade'."
-            ) from exc
-        raise DatabaseUnavailableError(_unavailable_sentence(exc)) from exc
-    except ProgrammingError as exc:
-        if "does not exist" in str(exc.orig):
-            raise SchemaOutdatedError(
-                "The database has no tables of this version; "
-                "run 'affidavit db upgrade'."
-            ) from exc
-        raise
-
-
-def _unavailable_sentence(exc: DBAPIError) -> str:
-    """One sentence without the statement, its parameters or the password."""
-    first_line = str(exc.orig).strip().splitlines()[0] if exc.orig else "no detail"
-    return (
-        f"The database does not answer ({first_line}); check AFFIDAVIT_DATABASE_URL "
-        "and that the server is running."
-    )
+    except DBAPIError as exc:
+        raise translated(exc) from None
+    except PoolTimeoutError as exc:
+        raise DatabaseUnavailableError(
+            "All connections of this process to the database are in use; try again."
+        ) from exc
+    except StatementError as exc:
+        raise translated(exc) from None
 
 
 @contextmanager

@@ -5,6 +5,7 @@
 StorageError
 ├─ DatabaseUnavailableError   the server does not answer: try again, exit 4
 ├─ SchemaOutdatedError        run `affidavit db upgrade`
+├─ StatementRefusedError      a row or statement is not allowed: our own fault
 ├─ FencedOutError             another attempt owns the shard: stop, write nothing
 ├─ StateConflictError         the run is in a state that forbids the request
 └─ UnknownRunError            no run has that id
@@ -22,6 +23,10 @@ class DatabaseUnavailableError(StorageError):
 
 class SchemaOutdatedError(StorageError):
     """The tables are missing or older than this program."""
+
+
+class StatementRefusedError(StorageError):
+    """The database refused a row or a statement; the transaction left nothing."""
 
 
 class FencedOutError(StorageError):

@@ -12,34 +12,46 @@ from storage.tables import ItemTable
 def iterate_items(
     engine: sa.Engine, run_id: str, *, chunk: int = 2000
 ) -> Iterator[ItemTable]:
-    """Yield a run's rows in manifest order, a chunk in memory at a time."""
-    key = (
-        ItemTable.item_index,
-        ItemTable.method,
-        ItemTable.target_rule,
-        ItemTable.policy,
-    )
-    after: tuple[int, str, str, str] | None = None
+    """Yield a run's rows in manifest order, about a chunk in memory at a time.
+
+    The rows of one item come in the order of method, target rule and policy, compared
+    by code points here: a database would compare them by its locale, and the order is
+    part of the result digest.
+    """
+    after = -1
     while True:
-        query = sa.select(ItemTable).where(ItemTable.run_id == run_id)
-        if after is not None:
-            query = query.where(sa.tuple_(*key) > after)
         with reading(engine) as session:
-            rows = list(session.scalars(query.order_by(*key).limit(chunk)))
-        if not rows:
-            return
-        yield from rows
-        last = rows[-1]
-        after = (last.item_index, last.method, last.target_rule, last.policy)
+            places = (
+                sa.select(ItemTable.item_index)
+                .where(ItemTable.run_id == run_id, ItemTable.item_index > after)
+                .order_by(ItemTable.item_index)
+                .limit(chunk)
+                .subquery()
+            )
+            last = session.scalar(sa.select(sa.func.max(places.c.item_index)))
+            if last is None:
+                return
+            rows = session.scalars(
+                sa.select(ItemTable).where(
+                    ItemTable.run_id == run_id,
+                    ItemTable.item_index > after,
+                    ItemTable.item_index <= last,
+                )
+            ).all()
+        yield from sorted(rows, key=_order)
+        after = last
 
 
 def find_items(engine: sa.Engine, run_id: str, item_index: int) -> list[ItemTable]:
     """Return every row of one item (one for each method, target and policy)."""
     with reading(engine) as session:
-        return list(
-            session.scalars(
-                sa.select(ItemTable).where(
-                    ItemTable.run_id == run_id, ItemTable.item_index == item_index
-                )
+        rows = session.scalars(
+            sa.select(ItemTable).where(
+                ItemTable.run_id == run_id, ItemTable.item_index == item_index
             )
-        )
+        ).all()
+    return sorted(rows, key=_order)
+
+
+def _order(row: ItemTable) -> tuple[int, str, str, str]:
+    return row.item_index, row.method, row.target_rule, row.policy

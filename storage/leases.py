@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from ledger.entries import Action
 from storage.bulk import insert_rows
-from storage.engine import epoch_now, transaction
+from storage.engine import epoch_now, reading, transaction
 from storage.errors import FencedOutError
 from storage.events import record
 from storage.states import OPEN_RUN_STATES, RunState, ShardState
@@ -22,6 +22,9 @@ from storage.tables import ItemTable, RunTable, ShardTable
 
 #: Seconds, times the attempts so far, before a failed shard may be claimed again.
 BACKOFF_S = 5.0
+
+#: What ended an attempt that was silent for too long.
+LEASE_EXPIRED = "lease_expired"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,10 @@ def claim_shard(
 ) -> Claim | None:
     """Return the claim on a shard, or None when there is nothing to do about it."""
     with transaction(engine) as session:
-        return _claim(session, ShardTable.id == shard_id, worker, lease_s)
+        # A row that somebody else has locked is waited for: the dispatcher holds it
+        # for a moment only, and a hint not followed would come again much later.
+        candidate = sa.select(ShardTable).where(ShardTable.id == shard_id, _claimable())
+        return _claim(session, candidate.with_for_update(), worker, lease_s)
 
 
 def claim_next(
@@ -64,25 +70,20 @@ def claim_next(
 ) -> Claim | None:
     """Return the claim on the run's first claimable shard, or None."""
     with transaction(engine) as session:
-        candidate = session.scalar(
-            sa.select(ShardTable.id)
+        candidate = (
+            sa.select(ShardTable)
             .where(ShardTable.run_id == run_id, _claimable())
             .order_by(ShardTable.shard_index)
             .limit(1)
             .with_for_update(skip_locked=True)
         )
-        if candidate is None:
-            return None
-        return _claim(session, ShardTable.id == candidate, worker, lease_s)
+        return _claim(session, candidate, worker, lease_s)
 
 
 def _claimable() -> sa.ColumnElement[bool]:
     waiting = sa.and_(
         ShardTable.state == ShardState.PENDING,
         sa.or_(ShardTable.not_before.is_(None), ShardTable.not_before <= epoch_now()),
-    )
-    expired = sa.and_(
-        ShardTable.state == ShardState.RUNNING, ShardTable.lease_until < epoch_now()
     )
     run_is_open = (
         sa.select(RunTable.id)
@@ -91,47 +92,55 @@ def _claimable() -> sa.ColumnElement[bool]:
     )
     return sa.and_(
         ShardTable.attempt < ShardTable.max_attempts,
-        sa.or_(waiting, expired),
+        sa.or_(waiting, _expired()),
         run_is_open,
     )
 
 
 def _claim(
-    session: Session, which: sa.ColumnElement[bool], worker: str, lease_s: float
+    session: Session, candidate: sa.Select[ShardTable], worker: str, lease_s: float
 ) -> Claim | None:
-    row = session.execute(
+    shard = session.scalar(candidate)
+    if shard is None:
+        return None
+    claim = Claim(
+        shard_id=shard.id,
+        run_id=shard.run_id,
+        shard_index=shard.shard_index,
+        first_item=shard.first_item,
+        item_count=shard.item_count,
+        attempt=shard.attempt + 1,
+        worker=worker,
+    )
+    if shard.state == ShardState.RUNNING:
+        # Taken over before a sweep: how the former attempt ended is told all the same.
+        _record_end(session, Action.SHARD_EXPIRED, shard, LEASE_EXPIRED, actor=worker)
+    session.execute(
         sa.update(ShardTable)
-        .where(which, _claimable())
+        .where(ShardTable.id == claim.shard_id)
         .values(
             state=ShardState.RUNNING,
-            attempt=ShardTable.attempt + 1,
+            attempt=claim.attempt,
             lease_until=epoch_now() + lease_s,
             started_at=epoch_now(),
             worker=worker,
             batches_done=0,
             error=None,
         )
-        .returning(
-            ShardTable.id,
-            ShardTable.run_id,
-            ShardTable.shard_index,
-            ShardTable.first_item,
-            ShardTable.item_count,
-            ShardTable.attempt,
-        )
         .execution_options(synchronize_session=False)
-    ).one_or_none()
-    if row is None:
-        return None
-    claim = Claim(
-        shard_id=row.id,
-        run_id=row.run_id,
-        shard_index=row.shard_index,
-        first_item=row.first_item,
-        item_count=row.item_count,
-        attempt=row.attempt,
-        worker=worker,
     )
+    _start_run(session, claim)
+    record(
+        session,
+        Action.SHARD_CLAIMED,
+        claim.object_name,
+        actor=worker,
+        details={"attempt": claim.attempt},
+    )
+    return claim
+
+
+def _start_run(session: Session, claim: Claim) -> None:
     started = session.execute(
         sa.update(RunTable)
         .where(RunTable.id == claim.run_id, RunTable.state == RunState.QUEUED)
@@ -143,15 +152,7 @@ def _claim(
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if started is not None:
-        record(session, Action.RUN_STARTED, f"run/{claim.run_id}", actor=worker)
-    record(
-        session,
-        Action.SHARD_CLAIMED,
-        claim.object_name,
-        actor=worker,
-        details={"attempt": claim.attempt},
-    )
-    return claim
+        record(session, Action.RUN_STARTED, f"run/{claim.run_id}", actor=claim.worker)
 
 
 def _owned(claim: Claim) -> sa.ColumnElement[bool]:
@@ -296,27 +297,22 @@ def expire_leases(engine: sa.Engine, *, actor: str) -> int:
     Returns:
         How many there were.
     """
+    with reading(engine) as session:
+        found = session.scalars(sa.select(ShardTable.id).where(_expired())).all()
     count = 0
-    while True:
+    for shard_id in found:
+        # One short transaction each: a lease renewed in between is left alone.
         with transaction(engine) as session:
-            shard_id = session.scalar(
-                sa.select(ShardTable.id)
-                .where(
-                    ShardTable.state == ShardState.RUNNING,
-                    ShardTable.lease_until < epoch_now(),
-                )
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            )
-            if shard_id is None:
-                return count
-            expired = sa.and_(
-                ShardTable.id == shard_id,
-                ShardTable.state == ShardState.RUNNING,
-                ShardTable.lease_until < epoch_now(),
-            )
-            _end_attempt(session, expired, error="lease_expired", actor=actor)
-            count += 1
+            which = sa.and_(ShardTable.id == shard_id, _expired())
+            ended = _end_attempt(session, which, error=LEASE_EXPIRED, actor=actor)
+            count += ended is not None
+    return count
+
+
+def _expired() -> sa.ColumnElement[bool]:
+    return sa.and_(
+        ShardTable.state == ShardState.RUNNING, ShardTable.lease_until < epoch_now()
+    )
 
 
 def _end_attempt(
@@ -343,18 +339,23 @@ def _end_attempt(
     ).one_or_none()
     if row is None:
         return None
-    dead = row.state == ShardState.DEAD
-    expired = error == "lease_expired"
-    action = (
-        Action.SHARD_DEAD
-        if dead
-        else (Action.SHARD_EXPIRED if expired else Action.SHARD_FAILED)
-    )
+    if row.state == ShardState.DEAD:
+        action = Action.SHARD_DEAD
+    elif error == LEASE_EXPIRED:
+        action = Action.SHARD_EXPIRED
+    else:
+        action = Action.SHARD_FAILED
+    _record_end(session, action, row, error[:64], actor=actor)
+    return ShardState(row.state)
+
+
+def _record_end(
+    session: Session, action: Action, shard: Any, error: str, *, actor: str
+) -> None:
     record(
         session,
         action,
-        f"run/{row.run_id}/shard/{row.shard_index}",
+        f"run/{shard.run_id}/shard/{shard.shard_index}",
         actor=actor,
-        details={"attempt": row.attempt, "error": error[:64]},
+        details={"attempt": shard.attempt, "error": error},
     )
-    return ShardState(row.state)

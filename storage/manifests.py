@@ -33,7 +33,7 @@ def mark_duplicates(session: Session, run_id: str) -> int:
     )
     if session.execute(doubled.limit(1)).first() is None:
         return 0
-    result = session.execute(
+    result: sa.CursorResult[Any] = session.connection().execute(
         sa.update(LocationTable)
         .where(
             LocationTable.run_id == run_id,
@@ -41,10 +41,9 @@ def mark_duplicates(session: Session, run_id: str) -> int:
             LocationTable.item_index > first,
         )
         .values(duplicate_of=first)
-        .returning(LocationTable.item_index)
         .execution_options(synchronize_session=False)
     )
-    return len(result.all())
+    return int(result.rowcount)
 
 
 def read_locations(

@@ -11,6 +11,7 @@ from ledger.entries import Action
 from storage.engine import epoch_now, reading, transaction
 from storage.errors import FencedOutError, StateConflictError, UnknownRunError
 from storage.events import record
+from storage.locks import Lock, hold
 from storage.states import FINAL_RUN_STATES, OPEN_RUN_STATES, RunState, ShardState
 from storage.subjects import new_token
 from storage.tables import AuditTable, RunTable, ShardTable
@@ -30,12 +31,15 @@ class Progress:
 def add_audit(
     session: Session, *, name: str, spec: dict[str, Any], spec_digest: str
 ) -> str:
-    """Return the id of the audit with this name and spec, made if it is new."""
-    found = session.scalar(
-        sa.select(AuditTable.id).where(
-            AuditTable.name == name, AuditTable.spec_digest == spec_digest
-        )
-    )
+    """Return the id of the audit with this name and spec, made if it is new.
+
+    The digest leaves out where and when, so specs of one digest may differ; the report
+    shows the whole spec, hence each has its own row.
+    """
+    found = _find_audit(session, name, spec, spec_digest)
+    if found is None:
+        hold(session, Lock.AUDIT, f"{name}/{spec_digest}")
+        found = _find_audit(session, name, spec, spec_digest)
     if found is not None:
         return found
     audit_id = new_token()
@@ -49,6 +53,17 @@ def add_audit(
         )
     )
     return audit_id
+
+
+def _find_audit(
+    session: Session, name: str, spec: dict[str, Any], spec_digest: str
+) -> str | None:
+    rows = session.execute(
+        sa.select(AuditTable.id, AuditTable.spec)
+        .where(AuditTable.name == name, AuditTable.spec_digest == spec_digest)
+        .order_by(AuditTable.created_at, AuditTable.id)
+    )
+    return next((row.id for row in rows if row.spec == spec), None)
 
 
 def add_run(session: Session, values: dict[str, Any]) -> str:
@@ -137,12 +152,14 @@ def get_run(engine: sa.Engine, prefix: str) -> RunTable:
     if len(runs) == 1:
         return runs[0]
     if not runs:
-        raise UnknownRunError(
-            f"No run has the id '{prefix}'; 'affidavit status' lists the runs."
-        )
+        raise UnknownRunError(_unknown(prefix))
     raise UnknownRunError(
         f"Several runs begin with '{prefix}'; give more of the run's id."
     )
+
+
+def _unknown(prefix: str) -> str:
+    return f"No run has the id '{prefix}'; 'affidavit status' lists the runs."
 
 
 def list_runs(engine: sa.Engine, *, limit: int = 20) -> list[RunTable]:
@@ -170,13 +187,17 @@ def list_shards(engine: sa.Engine, run_id: str) -> list[ShardTable]:
 def get_progress(engine: sa.Engine, run: RunTable) -> Progress:
     """Return how far the run is."""
     with reading(engine) as session:
-        batch_size = int(run.plan["batch_size"])
+        through = ShardTable.batches_done * int(run.plan["batch_size"])
+        whole = ShardTable.item_count
         rows = session.execute(
             sa.select(
                 ShardTable.state,
                 sa.func.count().label("shards"),
                 sa.func.sum(ShardTable.item_count).label("items"),
-                sa.func.sum(ShardTable.batches_done).label("batches"),
+                # The last batch of a shard may not be full.
+                sa.func.sum(sa.case((through < whole, through), else_=whole)).label(
+                    "through"
+                ),
                 sa.func.min(ShardTable.dispatched_at).label("oldest"),
                 sa.func.min(ShardTable.not_before - epoch_now()).label("wait"),
             )
@@ -185,11 +206,7 @@ def get_progress(engine: sa.Engine, run: RunTable) -> Progress:
         ).all()
         now = session.scalar(sa.select(epoch_now())) or 0.0
     done = sum(int(row.items) for row in rows if row.state == ShardState.DONE)
-    under_way = sum(
-        min(int(row.batches or 0) * batch_size, int(row.items))
-        for row in rows
-        if row.state == ShardState.RUNNING
-    )
+    under_way = sum(int(row.through) for row in rows if row.state == ShardState.RUNNING)
     pending = [row for row in rows if row.state == ShardState.PENDING]
     oldest = min((row.oldest for row in pending if row.oldest), default=None)
     waits = [float(row.wait) for row in pending if row.wait is not None]
@@ -208,7 +225,8 @@ def stop_run(
     """No more shards are claimed; running ones stop at their next heartbeat.
 
     Raises:
-        StateConflictError: the run is already final.
+        StateConflictError: the run is already final, or its report is being written.
+        UnknownRunError: there is no such run.
     """
     _move(
         engine,
@@ -222,15 +240,16 @@ def stop_run(
 
 
 def resume_run(engine: sa.Engine, run_id: str, *, actor: str) -> None:
-    """A stopped run is open again and goes on with its unfinished shards.
+    """A stopped or failed run is open again and goes on with what is unfinished.
 
     Raises:
-        StateConflictError: the run was not interrupted or cancelled.
+        StateConflictError: the run was not interrupted, cancelled or failed.
+        UnknownRunError: there is no such run.
     """
     _move(
         engine,
         run_id,
-        allowed={RunState.INTERRUPTED, RunState.CANCELLED},
+        allowed={RunState.INTERRUPTED, RunState.CANCELLED, RunState.FAILED},
         state=RunState.QUEUED,
         action=Action.RUN_RESUMED,
         actor=actor,
@@ -252,12 +271,14 @@ def _move(
         moved = session.execute(
             sa.update(RunTable)
             .where(RunTable.id == run_id, RunTable.state.in_(allowed))
-            .values(state=state)
+            .values(state=state, error=None)
             .returning(RunTable.id)
             .execution_options(synchronize_session=False)
         ).one_or_none()
         if moved is None:
             now = session.scalar(sa.select(RunTable.state).where(RunTable.id == run_id))
+            if now is None:
+                raise UnknownRunError(_unknown(run_id))
             raise StateConflictError(
                 f"The run {run_id} is {now} and cannot be {verb}; that needs one of: "
                 f"{', '.join(sorted(allowed))}."
@@ -271,9 +292,15 @@ def retry_dead_shards(
     """Dead shards are pending again with fresh attempts; return how many.
 
     Raises:
-        StateConflictError: the run has no dead shards.
+        StateConflictError: the run has no dead shards, or is being finalised.
     """
     with transaction(engine) as session:
+        state = _lock_run(session, run_id)
+        if state == RunState.FINALISING:
+            raise StateConflictError(
+                f"The run {run_id} is finalising; retry its dead shards when its "
+                "report is written."
+            )
         revived = session.execute(
             sa.update(ShardTable)
             .where(ShardTable.run_id == run_id, ShardTable.state == ShardState.DEAD)
@@ -291,7 +318,7 @@ def retry_dead_shards(
         session.execute(
             sa.update(RunTable)
             .where(RunTable.id == run_id, RunTable.state.in_(FINAL_RUN_STATES))
-            .values(state=RunState.QUEUED, finished_at=None)
+            .values(state=RunState.QUEUED, error=None, finished_at=None)
             .execution_options(synchronize_session=False)
         )
         record(
@@ -302,6 +329,17 @@ def retry_dead_shards(
             details={"shards": len(revived)},
         )
     return len(revived)
+
+
+def _lock_run(session: Session, run_id: str) -> str | None:
+    """Return the run's state, which nobody else changes until the transaction ends.
+
+    Whoever decides about a run by looking at its shards takes this lock first: the
+    next statement then sees all that the former holder did to them.
+    """
+    return session.scalar(
+        sa.select(RunTable.state).where(RunTable.id == run_id).with_for_update()
+    )
 
 
 def claim_finaliser(engine: sa.Engine, run_id: str, *, lease_s: float) -> int | None:
@@ -322,6 +360,7 @@ def claim_finaliser(engine: sa.Engine, run_id: str, *, lease_s: float) -> int | 
         ),
     )
     with transaction(engine) as session:
+        _lock_run(session, run_id)
         return session.execute(
             sa.update(RunTable)
             .where(RunTable.id == run_id, free, ~unfinished)
@@ -411,12 +450,26 @@ def finalisable_runs(engine: sa.Engine) -> list[str]:
 
 
 def fail_run(engine: sa.Engine, run_id: str, *, error: str, actor: str) -> None:
-    """The run is failed, with one sentence that says why."""
+    """The run is failed, with one sentence that says why; a final one stays as it is.
+
+    Args:
+        engine: The database.
+        run_id: The run.
+        error: A sentence of this program, without personal data.
+        actor: Who found out.
+    """
     with transaction(engine) as session:
-        session.execute(
+        failed = session.execute(
             sa.update(RunTable)
             .where(RunTable.id == run_id, RunTable.state.not_in(FINAL_RUN_STATES))
-            .values(state=RunState.FAILED, error=error, finished_at=epoch_now())
+            .values(
+                state=RunState.FAILED,
+                error=error,
+                finished_at=epoch_now(),
+                finaliser_lease_until=None,
+            )
+            .returning(RunTable.id)
             .execution_options(synchronize_session=False)
-        )
-        record(session, Action.RUN_FAILED, f"run/{run_id}", actor=actor)
+        ).one_or_none()
+        if failed is not None:
+            record(session, Action.RUN_FAILED, f"run/{run_id}", actor=actor)

@@ -2,10 +2,10 @@
 """The states that a run, a shard and an item can be in, and which of them are final.
 
 ```
-run    queued -> running -> finalising -> done | incomplete
-         |         |  ^
-         |         v  | resume
-         +--> interrupted | cancelled            any state -> failed (setting up broke)
+run    queued -> running -> finalising -> done | incomplete (retry -> queued)
+         |         |             |
+         v         v             v
+       interrupted | cancelled | failed          resume -> queued
 
 shard  pending -> running -> done
           ^  ^       |
@@ -35,7 +35,7 @@ class RunState(StrEnum):
     INTERRUPTED = "interrupted"
     #: Cancelled by its user; `resume` goes on all the same.
     CANCELLED = "cancelled"
-    #: Could not be set up or finalised; the run's error says why.
+    #: Could not be finalised; the run's error says why, `resume` tries again.
     FAILED = "failed"
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from storage.engine import epoch_now
+from storage.locks import Lock, hold
 from storage.tables import SubjectTable
 
 
@@ -34,6 +35,9 @@ def tokens_for(session: Session, kind: str, values: Iterable[str]) -> dict[str, 
     missing = [value for value in wanted if value not in known]
     if not missing:
         return known
+    # Two planners that meet the same persons in another order would each wait for the
+    # other's rows for ever; so one at a time brings in new ones.
+    hold(session, Lock.SUBJECTS)
     now = session.scalar(sa.select(epoch_now()))
     rows = [
         {"token": new_token(), "kind": kind, "value": value, "created_at": now}
@@ -41,7 +45,7 @@ def tokens_for(session: Session, kind: str, values: Iterable[str]) -> dict[str, 
     ]
     postgres = session.get_bind().dialect.name == "postgresql"
     insert = postgresql.insert if postgres else sqlite.insert
-    # Another planner may have met the same person first; its token wins.
+    # A planner that held the lock before may have met the same person; its token wins.
     session.execute(
         insert(SubjectTable).on_conflict_do_nothing(
             index_elements=[SubjectTable.kind, SubjectTable.value]

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.engine import epoch_now, reading, transaction
 from storage.tables import WorkerTable
@@ -31,23 +32,22 @@ def announce(engine: sa.Engine, worker: Announcement) -> None:
         "version": worker.version,
         "roots": list(worker.roots),
     }
+    postgres = engine.dialect.name == "postgresql"
+    insert = postgresql.insert if postgres else sqlite.insert
     with transaction(engine) as session:
-        updated = session.execute(
-            sa.update(WorkerTable)
-            .where(WorkerTable.name == worker.name)
-            .values(seen_at=epoch_now(), **values)
-            .returning(WorkerTable.name)
-            .execution_options(synchronize_session=False)
-        ).one_or_none()
-        if updated is None:
-            session.execute(
-                sa.insert(WorkerTable).values(
-                    name=worker.name,
-                    started_at=epoch_now(),
-                    seen_at=epoch_now(),
-                    **values,
-                )
+        session.execute(
+            insert(WorkerTable)
+            .values(
+                name=worker.name,
+                started_at=epoch_now(),
+                seen_at=epoch_now(),
+                **values,
             )
+            .on_conflict_do_update(
+                index_elements=[WorkerTable.name],
+                set_={"seen_at": epoch_now(), **values},
+            )
+        )
 
 
 def withdraw(engine: sa.Engine, name: str) -> None:

@@ -14,13 +14,20 @@ def require_broker(url: str) -> None:
     Raises:
         InfrastructureError: it does not; one sentence, without the password.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        place = f"{parts.hostname}:{parts.port or 6379}"
+    except ValueError:
+        # The cause would show the URL, and with it the password.
+        raise InfrastructureError(
+            "The broker URL is not valid; expected redis://host:port/0 or "
+            "rediss://host:port/0 in AFFIDAVIT_BROKER_URL."
+        ) from None
     if parts.scheme not in {"redis", "rediss"}:
         raise InfrastructureError(
             f"The broker URL has the scheme '{parts.scheme}'; expected "
             "redis://host:port/0 or rediss://host:port/0."
         )
-    place = f"{parts.hostname}:{parts.port or 6379}"
     try:
         with _client(url) as client:
             client.ping()

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sending hints: ids in JSON, nothing else."""
 
+import structlog
 from celery import Celery
 
 from workers.app import CONTROL_QUEUE
-from workers.dispatch import Publish
+from workers.dispatch import BROKER_FAILURES, Publish
+
+log = structlog.get_logger()
 
 SHARD_TASK = "affidavit.shard"
 TICK_TASK = "affidavit.tick"
@@ -20,5 +23,11 @@ def publisher(app: Celery) -> Publish:
 
 
 def send_tick(app: Celery) -> None:
-    """The control worker looks around soon, without waiting for the beat."""
-    app.send_task(TICK_TASK, queue=CONTROL_QUEUE, retry=False, expires=60)
+    """The control worker looks around soon, without waiting for the beat.
+
+    If the broker is down, the beat will do.
+    """
+    try:
+        app.send_task(TICK_TASK, queue=CONTROL_QUEUE, retry=False, expires=60)
+    except BROKER_FAILURES as exc:
+        log.warning("tick_not_sent", error=type(exc).__name__)

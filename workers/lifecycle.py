@@ -24,7 +24,11 @@ log = structlog.get_logger()
 #: Seconds between two announcements of a live worker.
 ANNOUNCE_S = 10.0
 
+#: Longest wait for the last word to the database when a worker stops.
+WITHDRAW_S = 5.0
+
 _stopping = threading.Event()
+_announcers: list[threading.Thread] = []
 
 
 @signals.setup_logging.connect
@@ -41,15 +45,20 @@ def start_announcing(**_kwargs: Any) -> None:
     settings = load_settings()
     configure_logging(settings)
     configure_library_logging(settings)
-    threading.Thread(
+    announcer = threading.Thread(
         target=_announce_for_ever, args=(settings,), name="announce", daemon=True
-    ).start()
+    )
+    announcer.start()
+    _announcers.append(announcer)
 
 
 @signals.worker_process_shutdown.connect
 def stop_announcing(**_kwargs: Any) -> None:
     """This pool process is no longer counted as alive."""
     _stopping.set()
+    for announcer in _announcers:
+        # A daemon thread ends with its process, perhaps before it has withdrawn.
+        announcer.join(WITHDRAW_S)
 
 
 @signals.worker_shutting_down.connect

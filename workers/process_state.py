@@ -20,7 +20,7 @@ NAME_VARIABLE = "AFFIDAVIT_WORKER_NAME"
 QUEUE_VARIABLE = "AFFIDAVIT_WORKER_QUEUE"
 STOP_FILE_VARIABLE = "AFFIDAVIT_WORKER_STOP_FILE"
 
-#: Networks kept in memory; runs of the same weights share one.
+#: Runs whose network is kept in memory.
 MODELS_KEPT = 2
 
 

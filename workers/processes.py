@@ -2,23 +2,29 @@
 """Starting a worker or the beat in this process, until it is told to stop."""
 
 import os
+import re
 import secrets
 import tempfile
 from pathlib import Path
 
 from pipeline.errors import SpecError
 from pipeline.settings import Settings
+from storage.engine import create_engine
+from storage.schema import require_current
 from workers.app import COMPUTE_QUEUES, CONTROL_QUEUE, create_app
 from workers.broker import require_broker
 from workers.process_state import NAME_VARIABLE, QUEUE_VARIABLE, STOP_FILE_VARIABLE
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
 def run_worker(settings: Settings, *, queue: str, name: str | None) -> int:
     """Return the exit code of a Celery worker with one pool process.
 
     Raises:
-        SpecError: there is no such queue.
+        SpecError: there is no such queue, or the name is not allowed.
         InfrastructureError: the broker does not answer.
+        SchemaOutdatedError: the database has not this version's tables.
     """
     queues = (*COMPUTE_QUEUES, CONTROL_QUEUE)
     if queue not in queues:
@@ -26,6 +32,12 @@ def run_worker(settings: Settings, *, queue: str, name: str | None) -> int:
     app = create_app(settings)
     require_broker(str(app.conf.broker_url))
     chosen = name or f"{queue}-{secrets.token_hex(3)}"
+    if not _NAME.fullmatch(chosen):
+        raise SpecError(
+            "The worker's name may have up to 100 letters, digits, dots, dashes and "
+            "underscores; it stands in the ledger."
+        )
+    _require_tables(settings)
     with tempfile.TemporaryDirectory(prefix="affidavit-worker-") as folder:
         # Pool processes are spawned afresh and read their settings from here.
         os.environ["AFFIDAVIT_HOME"] = str(settings.home.absolute())
@@ -41,6 +53,14 @@ def run_worker(settings: Settings, *, queue: str, name: str | None) -> int:
         except SystemExit as exc:
             return exc.code if isinstance(exc.code, int) else 0
     return 0
+
+
+def _require_tables(settings: Settings) -> None:
+    engine = create_engine(settings.resolved_database_url)
+    try:
+        require_current(engine)
+    finally:
+        engine.dispose()
 
 
 def run_beat(settings: Settings) -> int:

@@ -7,15 +7,18 @@ that nobody followed, runs whose last shard is done, ledger entries not yet orde
 
 import structlog
 
-from pipeline.errors import InfrastructureError
+from ledger.checkpoint import SigningKey
+from ledger.errors import LedgerError
 from pipeline.finalising import finalise
 from pipeline.services import Services
+from pipeline.shard_work import INFRASTRUCTURE_FAILURES, SHARD_FAILURES
 from pipeline.signing import open_signing_key
+from storage.errors import StorageError
 from storage.leases import expire_leases
 from storage.ledger_writer import sequence
-from storage.runs import finalisable_runs
+from storage.runs import fail_run, finalisable_runs
 from storage.worker_registry import forget_dead_workers
-from workers.dispatch import Publish, dispatch
+from workers.dispatch import Publish, send_hints
 
 log = structlog.get_logger()
 
@@ -24,27 +27,57 @@ SEQUENCE_LIMIT = 5000
 
 
 def look_after(services: Services, *, publish: Publish) -> None:
-    """Leases, hints, finished runs and the ledger are as they should be."""
-    expired = expire_leases(services.engine, actor=services.actor)
-    if expired:
-        log.warning("leases_expired", count=expired)
+    """Leases, hints, finished runs and the ledger are as they should be.
+
+    A round that finds the database gone leaves everything to the next one.
+    """
     try:
-        sent = dispatch(services, publish)
-        log.debug("hints_sent", count=sent)
-    except InfrastructureError:
-        log.warning("hints_not_sent")
-    finalise_runs(services)
-    sequence(services.engine, SEQUENCE_LIMIT)
-    forget_dead_workers(services.engine)
+        expired = expire_leases(services.engine, actor=services.actor)
+        if expired:
+            log.warning("leases_expired", count=expired)
+        send_hints(services, publish)
+        # Before the reports, which may take long and may fail.
+        sequence(services.engine, SEQUENCE_LIMIT)
+        forget_dead_workers(services.engine)
+        finalise_runs(services)
+    except StorageError as exc:
+        log.warning("round_broken_off", error=type(exc).__name__)
 
 
 def finalise_runs(services: Services) -> None:
-    """Runs whose shards are all final have their report and their checkpoint."""
+    """Runs whose shards are all final have their report and their checkpoint.
+
+    One run that cannot be finalised does not keep the others waiting.
+    """
     ready = finalisable_runs(services.engine)
     if not ready:
         return
-    key = open_signing_key(services)
+    try:
+        key = open_signing_key(services)
+    except (LedgerError, OSError) as exc:
+        log.error("signing_key_unusable", error=type(exc).__name__)  # noqa: TRY400
+        return
     for run_id in ready:
+        with structlog.contextvars.bound_contextvars(run=run_id):
+            _finalise(services, run_id, key)
+
+
+def _finalise(services: Services, run_id: str, key: SigningKey) -> None:
+    try:
         state = finalise(services, run_id, key=key)
+    except INFRASTRUCTURE_FAILURES as exc:
+        # The finaliser's lease runs out, then another round tries again.
+        log.warning("finalising_broken_off", error=type(exc).__name__)
+    except (*SHARD_FAILURES, LedgerError) as exc:
+        # It would fail in the same way for ever.
+        log.error("finalising_failed", error=type(exc).__name__)  # noqa: TRY400
+        fail_run(
+            services.engine,
+            run_id,
+            error=f"Its report could not be written ({type(exc).__name__}); mend the "
+            f"cause and run 'affidavit resume {run_id}'.",
+            actor=services.actor,
+        )
+    else:
         if state is not None:
-            log.info("run_finalised", run=run_id, state=state.value)
+            log.info("run_finalised", state=state.value)

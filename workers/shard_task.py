@@ -5,12 +5,12 @@ import time
 
 import structlog
 
-from pipeline.errors import InfrastructureError
+from pipeline.lease_keeper import LeaseKeeper
 from pipeline.shard_work import INFRASTRUCTURE_FAILURES, SHARD_FAILURES, work_on
-from storage.errors import DatabaseUnavailableError
+from storage.errors import StorageError
 from storage.leases import Claim, claim_shard, fail_attempt
 from storage.runs import get_run
-from workers.dispatch import Publish, dispatch
+from workers.dispatch import Publish, send_hints
 from workers.process_state import ProcessState
 
 log = structlog.get_logger()
@@ -22,12 +22,17 @@ def run_shard(state: ProcessState, shard_id: int, *, publish: Publish) -> None:
     if state.stop_asked():
         # The hint goes out again; another worker, or this one restarted, takes it.
         return
-    claim = claim_shard(
-        services.engine,
-        shard_id,
-        worker=services.actor,
-        lease_s=services.settings.lease_s,
-    )
+    try:
+        claim = claim_shard(
+            services.engine,
+            shard_id,
+            worker=services.actor,
+            lease_s=services.settings.lease_s,
+        )
+    except StorageError as exc:
+        # The hint goes out again when its time is over.
+        log.warning("shard_not_claimed", error=type(exc).__name__)
+        return
     if claim is None:
         log.debug("hint_stale")
         return
@@ -35,23 +40,24 @@ def run_shard(state: ProcessState, shard_id: int, *, publish: Publish) -> None:
         run=claim.run_id, shard=claim.shard_index, attempt=claim.attempt
     ):
         _work(state, claim)
-    try:
-        dispatch(services, publish)
-    except InfrastructureError:
-        log.warning("hints_not_sent")
+    send_hints(services, publish)
 
 
 def _work(state: ProcessState, claim: Claim) -> None:
     started = time.monotonic()
-    services = state.services
+    services, settings = state.services, state.services.settings
     try:
-        context = state.context(get_run(services.engine, claim.run_id))
+        # Loading a network may take longer than a lease.
+        with LeaseKeeper(
+            services.engine, claim, lease_s=settings.lease_s, stall_s=settings.stall_s
+        ):
+            context = state.context(get_run(services.engine, claim.run_id))
         outcome = work_on(services, context, claim, stop=state.stop_asked)
     except (*INFRASTRUCTURE_FAILURES, *SHARD_FAILURES) as exc:
         log.warning("shard_failed", error=type(exc).__name__)
         try:
             fail_attempt(services.engine, claim, error=type(exc).__name__)
-        except DatabaseUnavailableError:
+        except StorageError:
             # The lease runs out and the sweeper counts the attempt.
             log.warning("failure_not_recorded")
         return

@@ -4,8 +4,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from kombu.exceptions import OperationalError
-
 from pipeline.errors import InfrastructureError, SpecError
 from pipeline.paths import is_remote
 from pipeline.planning import PreparedAudit, prepare
@@ -112,6 +110,8 @@ def wake_workers(services: Services) -> None:
     try:
         dispatch(services, publisher(app))
         send_tick(app)
-    except (InfrastructureError, OperationalError, OSError):
+    except InfrastructureError:
         # The run is stored; that is what counts.
         return
+    finally:
+        app.close()

@@ -7,6 +7,7 @@ TorchScript archives and exported programs, which are code.
 
 import hashlib
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import ModelError
+
+#: What torch's readers raise for bytes that are no archive and no sound pickle.
+_MALFORMED = (
+    RuntimeError,
+    ValueError,
+    EOFError,
+    OSError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+)
 
 #: Keys under which training scripts put the state dict of a checkpoint.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -62,7 +78,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"The weights file {path} holds code or objects other than tensors and was "
             "not loaded; save the state dict, best as .safetensors."
         ) from exc
-    except (RuntimeError, ValueError, EOFError, OSError, KeyError) as exc:
+    except _MALFORMED as exc:
         raise ModelError(
             f"The weights file {path} is not a PyTorch state dict; save it with "
             "torch.save(model.state_dict(), ...) or as .safetensors."

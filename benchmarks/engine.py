@@ -4,7 +4,9 @@
 Every row of one cell (network x batch size) is timed in the same process, in
 rounds: each round runs every row once, in an order that rotates, and ratios are
 taken within a round before their median is, so that a busy machine disturbs all
-rows alike.
+rows alike. "x forward" is such a ratio; "fastest" is the best round's ms/image,
+for judging how disturbed the medians are: a load average above the number of
+threads means that other work ran beside it.
 
 The product of our row and of both captum rows is the same: a Grad-CAM map of
 each image, upsampled to the input's size, its top-10 % mask, and the native map
@@ -13,11 +15,12 @@ torch's own bilinear upsampling and with our mask and float16 write. The
 pytorch-grad-cam rows are as that library gives them: upsampled maps, no mask, no
 float16, which is less than the others do.
 
-Usage: python benchmarks/engine.py [--quick] [--json FILE]
+Usage: python benchmarks/engine.py [--quick] [--json FILE] [--networks NAME ...]
 """
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import sys
@@ -49,6 +52,7 @@ with warnings.catch_warnings():
 
 SIZE = (224, 224)
 THREADS = 2
+NETWORKS = ("resnet50", "mobilenet_v3_large")
 POLICY = FixedKeep(0.10)
 
 FORWARD = "forward only"
@@ -72,6 +76,7 @@ class Row:
     name: str
     images_per_s: float
     ms_per_image: float
+    fastest_ms_per_image: float
     over_forward: float
 
 
@@ -92,6 +97,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few rounds, small cells")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write results here")
     parser.add_argument("--rounds", type=int, help="rounds a cell")
+    parser.add_argument(
+        "--networks", nargs="+", default=NETWORKS, help="torchvision classifiers"
+    )
     options = parser.parse_args()
     torch.set_num_threads(THREADS)
     rows: list[Row] = []
@@ -100,7 +108,7 @@ def main() -> int:
         f"torch {torch.__version__}, {platform.machine()}, {THREADS} threads,"
         f" 224 x 224, random weights; medians of interleaved rounds"
     )
-    for network in ("resnet50", "mobilenet_v3_large"):
+    for network in options.networks:
         for batch in (1, 4 if options.quick else 16):
             rounds = options.rounds or _rounds(batch, quick=options.quick)
             times = measure(network, batch, rounds)
@@ -214,7 +222,9 @@ def _peer(model: nn.Module, inputs: Tensor, size: int) -> Callable[[], object]:
     cam = GradCAM(model=model, target_layers=[resolve_layer(model).module])
 
     def run() -> object:
-        return [cam(input_tensor=part, targets=None) for part in inputs.split(size)]
+        return [
+            cam(input_tensor=part, targets=None) for part in torch.split(inputs, size)
+        ]
 
     return run
 
@@ -249,8 +259,13 @@ def _ratio(times: Times, numerator: str, denominator: str) -> float:
 
 def _report(network: str, batch: int, times: Times) -> list[Row]:
     """Print one cell's table and return its rows."""
-    print(f"\n{network}, batch {batch}, {len(times[FORWARD])} rounds")
-    print(f"  {'':36s} {'images/s':>9s} {'ms/image':>9s} {'x forward':>9s}")
+    load = os.getloadavg()[0]
+    rounds = len(times[FORWARD])
+    print(f"\n{network}, batch {batch}, {rounds} rounds, load average {load:.1f}")
+    print(
+        f"  {'':36s} {'images/s':>9s} {'ms/image':>9s} {'x forward':>9s}"
+        f" {'fastest':>9s}"
+    )
     rows = []
     for name, seconds in times.items():
         middle = statistics.median(seconds)
@@ -260,11 +275,12 @@ def _report(network: str, batch: int, times: Times) -> list[Row]:
             name=name,
             images_per_s=batch / middle,
             ms_per_image=1e3 * middle / batch,
+            fastest_ms_per_image=1e3 * min(seconds) / batch,
             over_forward=_ratio(times, name, FORWARD),
         )
         print(
             f"  {name:36s} {row.images_per_s:9.1f} {row.ms_per_image:9.2f}"
-            f" {row.over_forward:9.2f}"
+            f" {row.over_forward:9.2f} {row.fastest_ms_per_image:9.2f}"
         )
         rows.append(row)
     return rows

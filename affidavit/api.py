@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affidavit.run_facts import run_document
+from affidavit.run_facts import require_database, run_document
 from pipeline.services import Services
 from pipeline.settings import load_settings
 from pipeline.spec import AuditSpec
@@ -83,19 +83,19 @@ def run(
         spec: The spec file.
         home: Folder of database, objects and key; default `.affidavit`.
         on_items: Told how many more items are through.
+
+    Raises:
+        pipeline.errors.AuditError: spec, model, data or a device is not usable.
+        storage.errors.StorageError: the database or the object store failed; go on
+            with `affidavit resume`.
     """
-    from pipeline.embedded import run_embedded  # noqa: PLC0415
+    from pipeline.embedded import create_embedded_run, run_embedded  # noqa: PLC0415
     from pipeline.planning import prepare  # noqa: PLC0415
-    from pipeline.run_creation import create_run  # noqa: PLC0415
-    from storage.schema import ensure_embedded_schema  # noqa: PLC0415
 
     services = _services(home)
     try:
         audit = prepare(services, Path(spec))
-        ensure_embedded_schema(
-            services.settings.resolved_database_url, actor=services.actor
-        )
-        run_id = create_run(services, audit, queue="embedded")
+        run_id = create_embedded_run(services, audit)
         run_embedded(services, run_id, audit.executor, on_items=on_items)
         document = run_document(services, get_run(services.engine, run_id))
     finally:
@@ -118,11 +118,13 @@ def results(
 
     Raises:
         storage.errors.UnknownRunError: there is no such run.
+        storage.errors.SchemaOutdatedError: there is no database of this version.
     """
     import pandas as pd  # noqa: PLC0415
 
     services = _services(home)
     try:
+        require_database(services)
         found = get_run(services.engine, run_id)
         rows = [
             {

@@ -9,6 +9,7 @@ from hashlib import sha256
 from importlib import metadata
 from typing import Any
 
+from affidavit.run_facts import missing_database
 from ledger.errors import LedgerError
 from pipeline.errors import AuditError
 from pipeline.services import Services
@@ -32,6 +33,7 @@ class Finding:
 def examine(services: Services) -> list[Finding]:
     """Return one finding for each part of the installation."""
     checks: list[tuple[str, Callable[[Services], Finding]]] = [
+        ("settings", _settings),
         ("database", _database),
         ("object store", _store),
         ("signing key", _signing_key),
@@ -44,13 +46,53 @@ def examine(services: Services) -> list[Finding]:
         try:
             findings.append(check(services))
         except (StorageError, AuditError, LedgerError, OSError) as exc:
-            findings.append(Finding(part=part, ok=False, says=str(exc)))
+            findings.append(
+                Finding(part=part, ok=False, says=str(exc), mend=_MEND[part])
+            )
     return findings
+
+
+#: What helps where a part does not even answer.
+_MEND = {
+    "settings": "correct the variable",
+    "database": "start the server, or set AFFIDAVIT_DATABASE_URL to another",
+    "object store": "give this user access to the folder or bucket, or set "
+    "AFFIDAVIT_OBJECT_STORE_URL to another",
+    "signing key": "make the file readable by its owner alone (chmod 600), or set "
+    "AFFIDAVIT_SIGNING_KEY to another",
+    "broker": "start Redis, or set AFFIDAVIT_BROKER_URL to another",
+    "workers": "mend the database first",
+    "device": "set AFFIDAVIT_DEVICE to auto",
+}
+
+
+def _settings(services: Services) -> Finding:
+    from pipeline.settings import misspelt_variables  # noqa: PLC0415
+
+    misspelt = misspelt_variables()
+    if not misspelt:
+        home = services.settings.home.absolute()
+        return Finding(part="settings", ok=True, says=f"home is {home}")
+    named = ", ".join(f"{a} (did you mean {b}?)" for a, b in misspelt.items())
+    return Finding(
+        part="settings",
+        ok=False,
+        says=f"the environment sets what is no setting: {named}",
+        mend="correct the name, or unset it; docs/reference/settings.md lists all",
+    )
 
 
 def _database(services: Services) -> Finding:
     from storage.schema import HEAD, current_revision  # noqa: PLC0415
 
+    missing = missing_database(services)
+    if missing is not None:
+        return Finding(
+            part="database",
+            ok=True,
+            says=f"{missing} is not there yet",
+            mend="the first 'affidavit run' or 'affidavit init' makes it",
+        )
     revision = current_revision(services.engine)
     kind = services.engine.dialect.name
     if revision == HEAD:

@@ -4,9 +4,10 @@
 from enum import IntEnum
 
 from explain.errors import ExplainError
-from ledger.errors import BrokenLedgerError, LedgerError
+from ledger.errors import BrokenLedgerError, BundleError, LedgerError
 from pipeline.errors import InfrastructureError, ModelError, SourceError, SpecError
 from storage.errors import StateConflictError, StorageError, UnknownRunError
+from storage.objects.errors import DigestMismatchError
 
 
 class ExitCode(IntEnum):
@@ -45,13 +46,16 @@ _USAGE_ERRORS = (
     ExplainError,
     UnknownRunError,
     StateConflictError,
+    BundleError,
 )
+#: Bytes or entries that are not those that were written.
+_INTEGRITY_ERRORS = (BrokenLedgerError, DigestMismatchError)
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
     """Return the exit code that an expected error leads to."""
     if isinstance(error, _USAGE_ERRORS):
         return ExitCode.USAGE
-    if isinstance(error, BrokenLedgerError):
+    if isinstance(error, _INTEGRITY_ERRORS):
         return ExitCode.INTEGRITY
     return ExitCode.INFRASTRUCTURE

@@ -5,10 +5,41 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from sqlalchemy.engine import make_url
+
 from pipeline.services import Services
+from storage.errors import SchemaOutdatedError
 from storage.runs import get_progress, list_shards
+from storage.schema import require_current
 from storage.states import RunState, ShardState
 from storage.tables import RunTable
+
+
+def missing_database(services: Services) -> Path | None:
+    """Return the SQLite file that is not there yet, None where one or a server is.
+
+    Looking must not make it, as connecting would.
+    """
+    url = services.settings.resolved_database_url
+    if not url.startswith("sqlite:"):
+        return None
+    path = make_url(url).database
+    return None if not path or Path(path).exists() else Path(path)
+
+
+def require_database(services: Services) -> None:
+    """Nothing happens if the database is there and has this version's tables.
+
+    Raises:
+        SchemaOutdatedError: it has not; the message says which command mends it.
+    """
+    missing = missing_database(services)
+    if missing is not None:
+        raise SchemaOutdatedError(
+            f"There is no database at {missing}; 'affidavit run' and 'affidavit init' "
+            "make one, and --home or AFFIDAVIT_HOME leads to another."
+        )
+    require_current(services.engine)
 
 
 def object_uri(services: Services, key: str) -> str:

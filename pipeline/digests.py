@@ -7,34 +7,47 @@ time, place, token or salt is in any of them.
 """
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ledger.canonical import canonical_bytes
-from pipeline.domain import ItemResult, SourceItem
+from pipeline.domain import ItemResult
 from pipeline.spec import AuditSpec
 
 #: Sections and keys of the spec that say where and when, not what.
 _PLACES = {
     "data": {"source"},
-    "model": {"weights"},
+    "model": {"weights", "sha256"},
     "run": {"device", "shard_size", "max_attempts"},
 }
 
 
-def spec_digest(spec: AuditSpec, *, layer: str, threads: int) -> str:
+def spec_digest(
+    spec: AuditSpec, *, layer: str, threads: int, classes: Sequence[str] | None
+) -> str:
     """Return the hex digest of everything in the spec that decides results.
 
-    The layer and the thread count enter as resolved, since `auto` may resolve
-    differently elsewhere.
+    Layer, thread count and class names enter as resolved: `auto` may resolve
+    differently elsewhere, and a path says nothing about the names in the file.
     """
     content = spec.model_dump(mode="json", exclude={"schedule"})
     for section, keys in _PLACES.items():
         for key in keys:
             content[section].pop(key, None)
     content["model"]["layer"] = layer
+    content["model"]["classes"] = None if classes is None else list(classes)
     content["run"]["threads"] = threads
     return hashlib.sha256(canonical_bytes(_exact(content))).hexdigest()
+
+
+def document_digest(*documents: Mapping[str, Any]) -> str:
+    """Return the hex digest of JSON documents, each value of them included.
+
+    What comes back from a database after a round through JSON has the same digest.
+    """
+    plain = json.loads(json.dumps(documents))
+    return hashlib.sha256(canonical_bytes(_exact(plain))).hexdigest()
 
 
 def _exact(value: Any) -> Any:
@@ -49,22 +62,34 @@ def _exact(value: Any) -> Any:
 
 
 class ManifestDigest:
-    """The running digest of a manifest: order, URIs, sizes, versions and labels."""
+    """The running digest of a manifest: order, URIs, sizes, versions and labels.
+
+    It is taken over the stored rows, so that it can be recomputed from them. Where a
+    row has a salt, what may be personal enters under it: the digest goes into ledger
+    and report, and a guessed name must not be confirmed by it.
+    """
+
+    #: What of a row of the table `locations` enters.
+    COLUMNS = (
+        "uri",
+        "size_bytes",
+        "version",
+        "label",
+        "mask_uri",
+        "subject_token",
+        "groups",
+        "salt",
+    )
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
 
-    def add(self, item: SourceItem) -> None:
-        """Take one more item, in manifest order."""
-        record = [
-            item.uri,
-            item.size_bytes,
-            item.version,
-            item.label,
-            item.mask_uri,
-            item.subject,
-            dict(item.groups),
-        ]
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take one more row of the table `locations`, in manifest order."""
+        place: Any = [row[name] for name in self.COLUMNS[:5]]
+        if row["salt"] is not None:
+            place = hashlib.sha256(row["salt"] + canonical_bytes(place)).hexdigest()
+        record = [place, row["subject_token"], dict(row["groups"] or {})]
         # Canonical JSON holds no raw newline, so it can end a record.
         self._hash.update(canonical_bytes(record) + b"\n")
 
@@ -90,8 +115,10 @@ def record_digest(result: ItemResult, *, content_sha256: str | None) -> bytes:
         "policy": result.policy,
         "predicted": result.predicted,
         "target": result.target,
+        "label": result.label,
         "score": _exact(result.score),
         "map_kind": result.map_kind,
+        "axis_labels": list(result.axis_labels),
         "map": result.map_bytes.hex(),
         "scale": _exact(result.map_scale),
         "shape": [result.map_height, result.map_width],

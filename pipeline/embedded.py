@@ -2,12 +2,14 @@
 """A whole run in one process: the same claims, fences and files as with workers."""
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from ledger.entries import Action
 from pipeline.executor import Executor
 from pipeline.finalising import finalise
+from pipeline.planning import PreparedAudit
+from pipeline.run_creation import create_run
 from pipeline.services import Services
 from pipeline.shard_work import (
     INFRASTRUCTURE_FAILURES,
@@ -17,15 +19,40 @@ from pipeline.shard_work import (
     make_context,
     work_on,
 )
-from pipeline.signing import open_signing_key
+from pipeline.signing import open_signing_key, record_new_key, write_signed_checkpoint
 from storage.errors import StateConflictError, StorageError
 from storage.events import local_worker
 from storage.leases import claim_next, expire_leases, fail_attempt, release
 from storage.runs import get_run, stop_run
+from storage.schema import ensure_embedded_schema
 from storage.states import FINAL_RUN_STATES, RunState
 
 #: Longest wait for a shard that another process holds or that backs off.
 _PAUSE_S = 0.5
+
+
+def create_embedded_run(
+    services: Services,
+    audit: PreparedAudit,
+    *,
+    on_items: Callable[[int], None] = lambda _count: None,
+) -> str:
+    """Return the id of a run that this process may work on; or nothing was written.
+
+    The database is made where there is none, and so is the signing key: a run that
+    could not be signed for should not begin.
+
+    Raises:
+        SchemaOutdatedError: the database is of another version.
+        ledger.errors.KeyFileError: the signing key is exposed or unreadable.
+    """
+    settings = services.settings
+    is_new = not settings.resolved_signing_key.exists()
+    key = open_signing_key(services)
+    ensure_embedded_schema(settings.resolved_database_url, actor=services.actor)
+    if is_new:
+        record_new_key(services, key)
+    return create_run(services, audit, queue="embedded", on_items=on_items)
 
 
 def run_embedded(
@@ -44,22 +71,44 @@ def run_embedded(
         executor: The network, already on its device.
         stop: Asked at each batch boundary; True leaves the run interrupted.
         on_items: Told how many more items are through.
+
+    Raises:
+        StorageError: the database or the object store failed; what was done is kept
+            and the run can be resumed.
+        InfrastructureError: a source failed; likewise.
     """
     key = open_signing_key(services)
     context = make_context(services, get_run(services.engine, run_id), executor)
     worker = local_worker("embedded")
-    while True:
-        if stop():
-            return _interrupt(services, run_id)
-        if not _work_on_next(services, context, worker, stop, on_items):
+    lease_s = services.settings.lease_s
+    with _interrupted_on_failure(services, run_id):
+        while True:
+            stopped = stop()
+            if stopped:
+                _interrupt(services, run_id)
+            elif _work_on_next(services, context, worker, stop, on_items):
+                continue
             state = RunState(get_run(services.engine, run_id).state)
-            if state in FINAL_RUN_STATES:
+            if stopped or state in FINAL_RUN_STATES:
+                # What happened so far is under a signature too.
+                write_signed_checkpoint(services, key)
                 return state
-            final = finalise(services, run_id, key=key)
+            final = finalise(services, run_id, key=key, lease_s=lease_s)
             if final is not None:
                 return final
             expire_leases(services.engine, actor=worker)
             time.sleep(_PAUSE_S)
+
+
+@contextmanager
+def _interrupted_on_failure(services: Services, run_id: str) -> Iterator[None]:
+    """The run is interrupted, and so can be resumed, where infrastructure failed."""
+    try:
+        yield
+    except INFRASTRUCTURE_FAILURES:
+        with suppress(StorageError):
+            _interrupt(services, run_id)
+        raise
 
 
 def _work_on_next(
@@ -84,7 +133,6 @@ def _work_on_next(
         # Not the shard's fault: nothing counts against it and `resume` goes on.
         with suppress(StorageError):
             release(services.engine, claim)
-            _interrupt(services, context.run_id)
         raise
     except SHARD_FAILURES as exc:
         fail_attempt(services.engine, claim, error=type(exc).__name__)
@@ -92,8 +140,9 @@ def _work_on_next(
     return outcome is not Outcome.RELEASED
 
 
-def _interrupt(services: Services, run_id: str) -> RunState:
-    try:
+def _interrupt(services: Services, run_id: str) -> None:
+    """The run is interrupted, unless it is final or being finalised already."""
+    with suppress(StateConflictError):
         stop_run(
             services.engine,
             run_id,
@@ -101,6 +150,3 @@ def _interrupt(services: Services, run_id: str) -> RunState:
             action=Action.RUN_INTERRUPTED,
             actor=services.actor,
         )
-    except StateConflictError:
-        return RunState(get_run(services.engine, run_id).state)
-    return RunState.INTERRUPTED

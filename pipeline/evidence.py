@@ -23,22 +23,28 @@ def write_run_bundle(services: Services, run: RunTable, path: Path) -> None:
     """The bundle of a run is at the path: entries with proofs, artifacts, report.
 
     Raises:
-        StateConflictError: no checkpoint covers the run yet.
+        StateConflictError: no checkpoint covers the run's end yet.
     """
     note = latest_checkpoint(services.engine)
-    if note is None:
-        raise StateConflictError(
-            "The ledger has no checkpoint yet; the sequencer writes one at the end of "
-            "each run."
-        )
-    size = read_unverified(note).size
+    size = 0 if note is None else read_unverified(note).size
     leaves: list[bytes] = []
     mine: list[tuple[int, bytes]] = []
+    covered = False
     prefix = f"run/{run.id}"
     for index, body, leaf in read_entries(services.engine, 0, size - 1):
         leaves.append(leaf)
-        if _names(body, prefix):
+        entry = _entry_of(body, prefix)
+        if entry is not None:
             mine.append((index, body))
+            covered = covered or (
+                entry.action is Action.RUN_FINALISED
+                and entry.digest == run.result_digest
+            )
+    if note is None or not covered:
+        raise StateConflictError(
+            f"No signed checkpoint covers the end of run {run.id} yet; the process "
+            "that holds the ledger's key writes one soon after a run has ended."
+        )
     tree = HashTree(leaves)
     summary = run.summary or {}
     report = summary.get("report") or {}
@@ -66,9 +72,10 @@ def write_run_bundle(services: Services, run: RunTable, path: Path) -> None:
         record(session, Action.EVIDENCE_EXPORTED, prefix, actor=services.actor)
 
 
-def _names(body: bytes, prefix: str) -> bool:
+def _entry_of(body: bytes, prefix: str) -> Entry | None:
+    """Return the entry if it tells of the object with that name or of a part of it."""
     try:
-        name = Entry.parse(body).object
+        entry = Entry.parse(body)
     except FormatError:
-        return False
-    return name == prefix or name.startswith(prefix + "/")
+        return None
+    return entry if f"{entry.object}/".startswith(f"{prefix}/") else None

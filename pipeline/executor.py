@@ -7,6 +7,7 @@ stored: metrics start from the map as it will be written.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,13 @@ from explain.architectures import resolve_layer
 from explain.frozen import frozen
 from explain.maps import StoredMaps, dequantise, quantise, upsample
 from explain.methods import Attribution, Method, create_method
-from explain.metrics import Metric, MetricBatch, create_metric, target_probability
+from explain.metrics import (
+    AbsenceReason,
+    Metric,
+    MetricBatch,
+    create_metric,
+    target_probability,
+)
 from explain.randomness import uniform_noise
 from explain.thresholds import (
     ThresholdPolicy,
@@ -329,9 +336,12 @@ class _HostTable:
         present: dict[str, float] = {}
         absent: dict[str, str] = {}
         for key, (values, reasons) in self._columns.items():
-            reason = reasons[place]
-            if reason is None:
-                present[key] = values[place]
-            else:
+            reason, value = reasons[place], values[place]
+            if reason is not None:
                 absent[key] = reason
+            elif math.isfinite(value):
+                present[key] = value
+            else:
+                # No JSON can hold it, and no mean survives it.
+                absent[key] = AbsenceReason.NON_FINITE.value
         return present, absent

@@ -7,7 +7,9 @@ their keys.
 
 import hashlib
 import io
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,6 +20,7 @@ from ledger.checkpoint import SigningKey
 from pipeline.aggregation import Aggregate, ItemRow, MetricSummary
 from pipeline.criteria import AGGREGATES, evaluate, parse_criterion
 from pipeline.digests import result_digest
+from pipeline.errors import InfrastructureError
 from pipeline.paths import AllowedRoots
 from pipeline.reports.document import build_document, document_bytes
 from pipeline.reports.html import render_html
@@ -37,7 +40,8 @@ from pipeline.services import Services
 from pipeline.signing import write_signed_checkpoint
 from pipeline.spec import AuditSpec
 from pipeline.stored_items import ItemLookup, pixels_of, reading_roots
-from storage.engine import epoch_now, reading
+from storage.engine import epoch_now, reading, transaction
+from storage.errors import StorageError
 from storage.items import iterate_items
 from storage.manifests import find_location
 from storage.runs import claim_finaliser, finish_run, get_run, list_shards
@@ -46,11 +50,12 @@ from storage.tables import AuditTable, ItemTable, RunTable, ShardTable
 
 #: A finaliser that is silent for this long is replaced.
 FINALISER_LEASE_S = 600.0
+#: Where a store or server broke off, the run may be finalised again after this long.
+RETRY_AFTER_S = 5.0
 
-
-#: Parts of the plan that the report has in other places.
-_BULKY = frozenset({"cards", "classes"})
-
+#: Parts of the plan that the report has in other places, or that are only about the
+#: machine that planned the run.
+_NOT_REPORTED = frozenset({"cards", "classes", "roots", "versions"})
 
 _WORDS: dict[bool | None, Verdict] = {True: "pass", False: "fail", None: "incomplete"}
 
@@ -64,7 +69,11 @@ class _Gathered:
 
 
 def finalise(
-    services: Services, run_id: str, *, key: SigningKey | None
+    services: Services,
+    run_id: str,
+    *,
+    key: SigningKey | None,
+    lease_s: float = FINALISER_LEASE_S,
 ) -> RunState | None:
     """Return the run's final state, or None if there is nothing to finalise (yet).
 
@@ -72,10 +81,46 @@ def finalise(
         services: Database and stores.
         run_id: The run.
         key: Signs the checkpoint; None leaves that to the sequencer.
+        lease_s: Seconds after which another finaliser may take over.
+
+    Raises:
+        StorageError: the database or the store failed; the run can be finalised again.
     """
-    fence = claim_finaliser(services.engine, run_id, lease_s=FINALISER_LEASE_S)
+    fence = claim_finaliser(services.engine, run_id, lease_s=lease_s)
     if fence is None:
         return None
+    with _given_back_on_failure(services, run_id, fence):
+        state = _finalise(services, run_id, fence, key)
+    if key is not None:
+        write_signed_checkpoint(services, key)
+    return state
+
+
+@contextmanager
+def _given_back_on_failure(
+    services: Services, run_id: str, fence: int
+) -> Iterator[None]:
+    """The finaliser's lease ends soon where infrastructure failed within the block."""
+    try:
+        yield
+    except (StorageError, InfrastructureError):
+        with suppress(StorageError), transaction(services.engine) as session:
+            session.execute(
+                sa.update(RunTable)
+                .where(
+                    RunTable.id == run_id,
+                    RunTable.state == RunState.FINALISING,
+                    RunTable.finaliser_attempt == fence,
+                )
+                .values(finaliser_lease_until=epoch_now() + RETRY_AFTER_S)
+                .execution_options(synchronize_session=False)
+            )
+        raise
+
+
+def _finalise(
+    services: Services, run_id: str, fence: int, key: SigningKey | None
+) -> RunState:
     run = get_run(services.engine, run_id)
     shards = list_shards(services.engine, run_id)
     dead = [shard for shard in shards if shard.state == ShardState.DEAD]
@@ -112,8 +157,6 @@ def finalise(
         report=report,
         actor=services.actor,
     )
-    if key is not None:
-        write_signed_checkpoint(services, key)
     return state
 
 
@@ -168,7 +211,7 @@ def _report_inputs(
         state=state.value,
         spec=written,
         plan={
-            name: v for name, v in run.plan.items() if name not in {"cards", "classes"}
+            name: value for name, value in run.plan.items() if name not in _NOT_REPORTED
         },
         digests=Digests(
             spec=run.spec_digest,
@@ -203,10 +246,18 @@ def _report_inputs(
             origin=services.settings.ledger_origin,
             vkey=str(key.verifier) if key is not None else None,
             checkpoint="the table checkpoints of the database",
-            verify_command=f"affidavit verify {run.id}",
+            verify_command=_verify_command(run.id, key),
             artifacts=f"runs/{run.id}/shards/",
         ),
         not_comparable=run.not_comparable,
+    )
+
+
+def _verify_command(run_id: str, key: SigningKey | None) -> str:
+    """Return what a reader types; the key is a hint until it comes from outside."""
+    command = f"affidavit verify {run_id}"
+    return (
+        command if key is None else f"{command} --key {shlex.quote(str(key.verifier))}"
     )
 
 

@@ -8,6 +8,7 @@ from ledger.entries import Action
 from pipeline.domain import ItemResult
 from pipeline.labels import ClassNames
 from pipeline.paths import AllowedRoots
+from pipeline.reports.formats import number
 from pipeline.reports.pictures import panel_png
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
@@ -74,7 +75,9 @@ def _document(
     rows = find_items(services.engine, run.id, result.item_index)
 
     def named(index: int | None) -> str | None:
-        return None if index is None else f"{index} {names.name_of(index)}".strip()
+        if index is None or not names.names:
+            return None if index is None else str(index)
+        return f"{index} {names.name_of(index)}"
 
     return {
         "run": run.id,
@@ -121,11 +124,11 @@ def _png(
     reader = services.reader(AllowedRoots(reading_roots(services, plan)))
     pixels = pixels_of(result, shown, spec=spec, plan=plan, reader=reader)
     names = ClassNames(plan.classes, count=plan.class_count)
-    target = names.name_of(result.target) if result.target is not None else "?"
+    target = "no target" if result.target is None else names.name_of(result.target)
     caption = [
-        f"Item {result.item_index}: {target}, score {result.score or 0.0:.4f}",
+        f"Item {result.item_index}: {target}, score {number(result.score)}",
         f"{result.method} at {plan.layer}, {result.policy}, run {run.id}",
-        "  ".join(f"{name} {v:.4f}" for name, v in sorted(result.metrics.items())),
+        "  ".join(f"{k} {number(v)}" for k, v in sorted(result.metrics.items())),
     ]
     mode: Gallery = "images" if pixels.image is not None else "maps"
     return panel_png(pixels, mode, caption)

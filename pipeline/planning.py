@@ -102,7 +102,9 @@ def prepare(
         written=written,
         resolved=resolved,
         plan=plan,
-        spec_sha256=spec_digest(written, layer=plan.layer, threads=plan.threads),
+        spec_sha256=spec_digest(
+            written, layer=plan.layer, threads=plan.threads, classes=plan.classes
+        ),
         model_sha256=model.sha256,
         source=source,
         executor=executor,
@@ -268,7 +270,7 @@ def _draft_plan(
         metrics=list(spec.metrics),
         cards=cards,
         batch_size=run.batch_size,
-        threads=run.threads or len(os.sched_getaffinity(0)),
+        threads=run.threads or _cores(),
         dtype="float32",
         device=device.type,
         seed=run.seed,
@@ -283,6 +285,13 @@ def _draft_plan(
         shard_size=run.shard_size,
         versions=software_versions(),
     )
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def resolve_target(target: int | str, classes: ClassNames) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from pipeline.digests import ManifestDigest
+from pipeline.digests import ManifestDigest, document_digest
 from pipeline.domain import SourceItem
 from pipeline.planning import PreparedAudit
 from pipeline.services import Services
@@ -38,19 +38,23 @@ def create_run(
         queue: The queue whose workers will do it; `embedded` for none.
         on_items: Told how many more items are in the manifest.
     """
+    written = audit.written.model_dump(mode="json")
+    resolved, plan = audit.resolved.model_dump(mode="json"), audit.plan.to_json()
     with transaction(services.engine) as session:
+        # The whole text and not only what decides results: two audits of different
+        # folders are two audits, or a report would name the other one's data.
         audit_id = add_audit(
             session,
             name=audit.written.audit,
-            spec=audit.written.model_dump(mode="json"),
-            spec_digest=audit.spec_sha256,
+            spec=written,
+            spec_digest=document_digest(written),
         )
         run_id = add_run(
             session,
             {
                 "audit_id": audit_id,
-                "spec": audit.resolved.model_dump(mode="json"),
-                "plan": audit.plan.to_json(),
+                "spec": resolved,
+                "plan": plan,
                 "spec_digest": audit.spec_sha256,
                 "model_digest": audit.model_sha256,
                 "queue": queue,
@@ -59,11 +63,10 @@ def create_run(
         digest = ManifestDigest()
         total = 0
         for chunk in _chunks(audit.source.items()):
-            for item in chunk:
-                digest.add(item)
-            write_locations(
-                session, _location_rows(session, audit, run_id, total, chunk)
-            )
+            rows = _location_rows(session, audit, run_id, total, chunk)
+            for row in rows:
+                digest.add(row)
+            write_locations(session, rows)
             total += len(chunk)
             on_items(len(chunk))
         duplicates = mark_duplicates(session, run_id)
@@ -78,6 +81,7 @@ def create_run(
             details={
                 "spec": audit.spec_sha256,
                 "model": audit.model_sha256,
+                "setup": document_digest(resolved, plan),
                 "duplicates": duplicates,
                 "queue": queue,
                 "plugins": services.settings.plugins,

@@ -5,6 +5,7 @@ This is the only reader of the environment. Values are passed on by argument.
 """
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -139,6 +140,23 @@ class Settings(BaseSettings):
             return None
         parts = [part for part in self.allowed_roots.split(os.pathsep) if part]
         return tuple(Path(part).resolve() for part in parts)
+
+
+def misspelt_variables() -> dict[str, str]:
+    """Return variables that look like one of ours but are none, and which one.
+
+    Unknown variables are ignored, because compose files and plugins use the prefix
+    too; a misspelt one is found by asking here.
+    """
+    known = [name.upper() for name in Settings.model_fields]
+    found = {}
+    for variable in sorted(os.environ):
+        prefix, name = variable[:10].upper(), variable[10:].upper()
+        if prefix == "AFFIDAVIT_" and name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.75)
+            if near:
+                found[variable] = f"AFFIDAVIT_{near[0]}"
+    return found
 
 
 def load_settings(*, home: Path | None = None) -> Settings:

@@ -19,8 +19,9 @@ from pipeline.reading import ItemReader
 from pipeline.reports.pictures import ItemPixels
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
-from pipeline.shard_reading import open_artifact
+from pipeline.shard_reading import open_artifact, sha256_of
 from pipeline.spec import AuditSpec
+from storage.objects.errors import DigestMismatchError
 from storage.tables import LocationTable, ShardTable
 
 
@@ -38,15 +39,31 @@ class ItemLookup:
         return self._shards[bisect.bisect_right(self._starts, item_index) - 1]
 
     def find(self, item_index: int) -> ItemResult | None:
-        """Return the stored explanation; None while its shard is not done."""
+        """Return the stored explanation; None while its shard is not done.
+
+        Raises:
+            ObjectNotFoundError: the artifact is not in the store.
+            DigestMismatchError: it was altered since it was written.
+        """
         shard = self.shard_of(item_index)
         if shard.object_key is None:
             return None
         if self._opened is None or self._opened[0] != shard.shard_index:
-            with open_artifact(self._services.store, shard.object_key) as stream:
-                self._opened = (shard.shard_index, list(read_artifact(stream)))
+            rows = self._read(shard.object_key, shard.sha256)
+            self._opened = (shard.shard_index, rows)
         rows = self._opened[1]
         return next((row for row in rows if row.item_index == item_index), None)
+
+    def _read(self, key: str, sha256: str | None) -> list[ItemResult]:
+        with open_artifact(self._services.store, key) as stream:
+            found = sha256_of(stream)
+            if found != sha256:
+                raise DigestMismatchError(
+                    f"The artifact {key} was altered: it has SHA-256 {found}, expected "
+                    f"{sha256}; run 'affidavit verify'."
+                )
+            stream.seek(0)
+            return list(read_artifact(stream))
 
 
 def map_of(result: ItemResult) -> npt.NDArray[np.float32]:

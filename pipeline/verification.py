@@ -1,71 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checking a run's evidence against everything that is stored of it.
 
-The ledger first (leaves, tree, signatures), then what its entries promise: every
-artifact's bytes, every row of the database against its artifact, the result digest and
-the report. Whatever does not hold is named.
+The ledger first (leaves, tree, signatures), then what its entries promise: the plan and
+the manifest, every artifact's bytes, every row of the database against its artifact,
+the result digest and the report. Whatever does not hold is named.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import pyarrow as pa
-
 from ledger.checkpoint import VerifierKey
-from ledger.entries import Action, Entry
-from ledger.errors import FormatError
-from ledger.failures import Failure, FailureKind
+from ledger.entries import Action
+from ledger.failures import FailureKind
 from ledger.verifier import examine_entries
-from pipeline.digests import record_digest, result_digest
-from pipeline.domain import ItemResult
+from pipeline.digests import ManifestDigest, document_digest, result_digest
+from pipeline.findings import Findings
 from pipeline.local_key import local_verifier
-from pipeline.packing import read_artifact
+from pipeline.run_entries import RunEntries, entries_of
 from pipeline.services import Services
+from pipeline.shard_checks import check_shards
 from pipeline.shard_reading import open_artifact, sha256_of
 from storage.engine import transaction
 from storage.events import record
 from storage.items import iterate_items
-from storage.ledger_writer import read_checkpoints, read_entries
+from storage.ledger_writer import ledger_size, read_checkpoints, read_entries
+from storage.manifests import iterate_locations
 from storage.objects.errors import ObjectNotFoundError
-from storage.runs import list_shards
-from storage.states import RunState, ShardState
-from storage.tables import ItemTable, RunTable, ShardTable
+from storage.states import RunState
+from storage.tables import RunTable
 
 #: Failures beyond this number are counted, not listed.
 MOST_FAILURES = 100
-
-
-@dataclass(slots=True)
-class _RunEntries:
-    """What the ledger says of one run."""
-
-    last_index: int = -1
-    finished: dict[int, Entry] = field(default_factory=dict)
-    planned: Entry | None = None
-    finalised: Entry | None = None
-    report: Entry | None = None
-
-
-@dataclass(slots=True)
-class _Findings:
-    """Failures in the order in which they were met."""
-
-    failures: list[Failure] = field(default_factory=list)
-
-    def add(
-        self,
-        kind: FailureKind,
-        where: str,
-        message: str,
-        *,
-        expected: str | None = None,
-        got: str | None = None,
-    ) -> None:
-        """One more thing does not hold."""
-        self.failures.append(
-            Failure(kind=kind, where=where, message=message, expected=expected, got=got)
-        )
 
 
 def verify_run(
@@ -79,19 +45,20 @@ def verify_run(
         key: The ledger's public key, got from outside. Without it the key beside the
             signing key is used and the verdict says that it is not pinned.
     """
-    findings = _Findings()
-    said = _entries_of(services, run)
+    findings = Findings()
+    said = entries_of(services, run.id)
     used_key = key or local_verifier(services.settings)
     ledger = examine_entries(
         read_entries(services.engine),
         read_checkpoints(services.engine),
         used_key,
-        cover_until=said.last_index + 1 if said.finalised else 0,
+        cover_until=_must_be_covered(services, said),
     )
     findings.failures.extend(ledger.failures)
-    artifacts = _check_artifacts(services, run, said, findings)
+    _check_plan(services, run, said, findings)
+    artifacts = check_shards(services, run, said, findings)
     _check_result(services, run, said, findings)
-    _check_report(services, said, findings)
+    _check_report(services, run, said, findings)
     _log(services, run, findings)
     shown = findings.failures[:MOST_FAILURES]
     return {
@@ -100,6 +67,7 @@ def verify_run(
         "state": run.state,
         "entries": ledger.entries,
         "covered": ledger.covered,
+        "entries_waiting": said.waiting,
         "artifacts": artifacts,
         "items": run.items_total,
         "result_digest": run.result_digest,
@@ -110,168 +78,86 @@ def verify_run(
     }
 
 
-def _entries_of(services: Services, run: RunTable) -> _RunEntries:
-    said = _RunEntries()
-    prefix = f"run/{run.id}"
-    for index, body, _leaf in read_entries(services.engine):
-        try:
-            entry = Entry.parse(body)
-        except FormatError:
-            continue  # examine_entries names it
-        if entry.object != prefix and not entry.object.startswith(prefix + "/"):
-            continue
-        if entry.action is Action.SHARD_FINISHED:
-            said.finished[int(entry.object.rpartition("/")[2])] = entry
-        elif entry.action is Action.RUN_PLANNED:
-            said.planned = entry
-        elif entry.action is Action.RUN_FINALISED:
-            said.finalised, said.last_index = entry, index
-        elif entry.action is Action.REPORT_WRITTEN:
-            said.report = entry
-    return said
+def _must_be_covered(services: Services, said: RunEntries) -> int:
+    """Return how many entries a checkpoint must vouch for.
+
+    Those up to the run's end; while it is under way, none. An end that still waits for
+    the sequencer lies beyond the last entry, and so counts as not covered.
+    """
+    if said.finalised is None:
+        return 0
+    return min(said.last_index, ledger_size(services.engine)) + 1
 
 
-def _check_artifacts(
-    services: Services, run: RunTable, said: _RunEntries, findings: _Findings
-) -> int:
-    shards = list_shards(services.engine, run.id)
-    rows = iterate_items(services.engine, run.id)
-    pending = next(rows, None)
-    checked = 0
-    for shard in shards:
-        entry = said.finished.pop(shard.shard_index, None)
-        mine: list[ItemTable] = []
-        while pending is not None and pending.shard_index == shard.shard_index:
-            mine.append(pending)
-            pending = next(rows, None)
-        if shard.state != ShardState.DONE:
-            continue
-        checked += 1
-        if _promise_holds(shard, entry, findings):
-            _check_artifact(services, shard, mine, findings)
-    for index in sorted(said.finished):
-        findings.add(
-            FailureKind.ROW_MISMATCH,
-            f"shard {index}",
-            f"The ledger says that shard {index} finished, the database does not.",
-        )
-    return checked
-
-
-def _promise_holds(shard: ShardTable, entry: Entry | None, findings: _Findings) -> bool:
-    where = f"shard {shard.shard_index}"
-    if entry is None:
+def _check_plan(
+    services: Services, run: RunTable, said: RunEntries, findings: Findings
+) -> None:
+    where = f"run {run.id}"
+    if said.planned is None:
         findings.add(
             FailureKind.MISSING_ENTRIES,
             where,
-            f"The ledger has no entry that shard {shard.shard_index} finished.",
+            "The ledger has no entry that the run was planned.",
         )
-        return False
-    if entry.digest != shard.sha256 or entry.details.get("key") != shard.object_key:
+        return
+    details = said.planned.details
+    pairs = {
+        "manifest_digest": (said.planned.digest, run.manifest_digest),
+        "items_total": (details.get("items"), run.items_total),
+        "shards_total": (details.get("shards"), run.shards_total),
+        "spec_digest": (details.get("spec"), run.spec_digest),
+        "model_digest": (details.get("model"), run.model_digest),
+        "queue": (details.get("queue"), run.queue),
+        "spec and plan": (details.get("setup"), document_digest(run.spec, run.plan)),
+    }
+    _compare_run(run, pairs, findings)
+    manifest = ManifestDigest()
+    for row in iterate_locations(services.engine, run.id):
+        manifest.add({name: getattr(row, name) for name in ManifestDigest.COLUMNS})
+    if manifest.hexdigest() != said.planned.digest:
         findings.add(
             FailureKind.ROW_MISMATCH,
-            where,
-            "The shard's row names another artifact than the ledger.",
-            expected=entry.digest,
-            got=shard.sha256,
+            f"manifest of {where}",
+            "The rows of the manifest are not those that the run was planned with.",
+            expected=said.planned.digest,
+            got=manifest.hexdigest(),
         )
-        return False
-    return True
 
 
-def _check_artifact(
-    services: Services, shard: ShardTable, rows: list[ItemTable], findings: _Findings
+def _compare_run(
+    run: RunTable, pairs: Mapping[str, tuple[object, object]], findings: Findings
 ) -> None:
-    key = shard.object_key or ""
-    try:
-        with open_artifact(services.store, key) as stream:
-            found = sha256_of(stream)
-            if found != shard.sha256:
-                findings.add(
-                    FailureKind.ARTIFACT_MISMATCH,
-                    key,
-                    "The artifact's bytes are not those that the ledger names.",
-                    expected=shard.sha256,
-                    got=found,
-                )
-                return
-            stream.seek(0)
-            results = list(read_artifact(stream))
-    except ObjectNotFoundError:
-        findings.add(
-            FailureKind.ARTIFACT_MISSING, key, "The artifact is not in the store."
-        )
-        return
-    except pa.ArrowInvalid:
-        findings.add(
-            FailureKind.UNKNOWN_SCHEMA, key, "The artifact is not of a known schema."
-        )
-        return
-    _compare_rows(shard, rows, results, findings)
-
-
-def _compare_rows(
-    shard: ShardTable,
-    rows: list[ItemTable],
-    results: list[ItemResult],
-    findings: _Findings,
-) -> None:
-    if [r.item_index for r in rows] != [r.item_index for r in results]:
-        findings.add(
-            FailureKind.ROW_MISMATCH,
-            f"shard {shard.shard_index}",
-            f"The database has {len(rows)} rows, the artifact {len(results)}, or "
-            "their items differ.",
-        )
-        return
-    for row, result in zip(rows, results, strict=True):
-        digest = record_digest(result, content_sha256=row.input_sha256)
-        odd = _odd_column(row, result)
-        if digest != row.record_digest or odd is not None:
+    for column, (expected, got) in pairs.items():
+        if expected != got:
             findings.add(
                 FailureKind.ROW_MISMATCH,
-                f"item {row.item_index}",
-                f"The item's row differs from its artifact in {odd or 'the record'}.",
-                expected=digest.hex(),
-                got=row.record_digest.hex(),
+                f"run {run.id}",
+                f"The run's row has another {column} than the ledger or the report.",
+                expected=expected,
+                got=got,
             )
 
 
-def _odd_column(row: ItemTable, result: ItemResult) -> str | None:
-    pairs = {
-        "status": (row.status, result.status.value),
-        "reason": (row.reason, result.reason.value if result.reason else None),
-        "predicted": (row.predicted, result.predicted),
-        "target": (row.target, result.target),
-        "label": (row.label, result.label),
-        "score": (row.score, result.score),
-        "keep_requested": (row.keep_requested, result.keep_requested),
-        "keep_achieved": (row.keep_achieved, result.keep_achieved),
-        "cut": (row.cut, result.cut),
-        "metrics": (row.metrics, dict(result.metrics)),
-        "absences": (row.absences, dict(result.absences)),
-        "item_id": (row.item_id, result.item_id),
-        "subject_token": (row.subject_token, result.subject_token),
-    }
-    return next((name for name, (a, b) in pairs.items() if a != b), None)
-
-
 def _check_result(
-    services: Services, run: RunTable, said: _RunEntries, findings: _Findings
+    services: Services, run: RunTable, said: RunEntries, findings: Findings
 ) -> None:
+    where = f"run {run.id}"
     if said.finalised is None:
         if run.state in {RunState.DONE, RunState.INCOMPLETE}:
             findings.add(
                 FailureKind.MISSING_ENTRIES,
-                f"run {run.id}",
+                where,
                 "The ledger has no entry that the run was finalised.",
             )
         return
+    _compare_run(
+        run, {"state": (said.finalised.details.get("state"), run.state)}, findings
+    )
     stated = said.finalised.digest
     if stated != run.result_digest:
         findings.add(
             FailureKind.RESULT_DIGEST_MISMATCH,
-            f"run {run.id}",
+            where,
             "The run's row states another result digest than the ledger.",
             expected=stated,
             got=run.result_digest,
@@ -287,22 +173,35 @@ def _check_result(
     if found != stated:
         findings.add(
             FailureKind.RESULT_DIGEST_MISMATCH,
-            f"run {run.id}",
+            where,
             "The rows do not give the result digest that the ledger names.",
             expected=stated,
             got=found,
         )
 
 
-def _check_report(services: Services, said: _RunEntries, findings: _Findings) -> None:
+def _check_report(
+    services: Services, run: RunTable, said: RunEntries, findings: Findings
+) -> None:
     if said.report is None:
+        if said.finalised is not None:
+            findings.add(
+                FailureKind.MISSING_ENTRIES,
+                f"run {run.id}",
+                "The ledger has no entry that the run's report was written.",
+            )
         return
     details = said.report.details
+    keys: dict[str, str] = {}
     for kind in ("json", "html"):
-        key, expected = str(details[f"{kind}_key"]), str(details[f"{kind}_sha256"])
+        key, expected = str(details.get(f"{kind}_key")), details.get(f"{kind}_sha256")
+        keys[kind] = key
         try:
-            with services.store.open(key) as stream:
+            with open_artifact(services.store, key) as stream:
                 found = sha256_of(stream)
+                if kind == "json" and found == expected and said.finalised is not None:
+                    stream.seek(0)
+                    _check_summary(run, json.load(stream), findings)
         except ObjectNotFoundError:
             found = None
         if found != expected:
@@ -315,9 +214,27 @@ def _check_report(services: Services, said: _RunEntries, findings: _Findings) ->
                 expected=expected,
                 got=found,
             )
+    if said.finalised is not None:
+        named = (run.summary or {}).get("report")
+        _compare_run(run, {"summary.report": (keys, named)}, findings)
 
 
-def _log(services: Services, run: RunTable, findings: _Findings) -> None:
+def _check_summary(run: RunTable, report: Any, findings: Findings) -> None:
+    """What `status` and `run` print of a run is what its report says."""
+    summary = run.summary or {}
+    items = dict(report["scope"]["items"])
+    del items["missing"]
+    reasons = {each["reason"]: each["count"] for each in report["scope"]["failures"]}
+    pairs = {
+        "summary.items": (items, summary.get("items")),
+        "summary.reasons": (reasons, summary.get("reasons")),
+        "summary.criteria": (report["verdict"]["criteria"], summary.get("criteria")),
+        "summary.verdict": (report["verdict"], summary.get("verdict")),
+    }
+    _compare_run(run, pairs, findings)
+
+
+def _log(services: Services, run: RunTable, findings: Findings) -> None:
     with transaction(services.engine) as session:
         record(
             session,

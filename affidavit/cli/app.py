@@ -17,7 +17,7 @@ from affidavit.cli import (
     working,
 )
 from affidavit.cli.options import remember_home
-from affidavit.cli.output import complain
+from affidavit.cli.output import complain, note
 from affidavit.exit_codes import EXPECTED_ERRORS, ExitCode, exit_code_of
 
 #: Typer brings its own copy of click in newer versions; this is the right one's base.
@@ -75,14 +75,30 @@ def main() -> None:
     sys.exit(run_command(sys.argv[1:]))
 
 
+def _tell_usage(problem: typer.BadParameter) -> None:
+    message = problem.format_message()
+    if type(problem).__name__ == "NoArgsIsHelpError":
+        note(message)
+    else:
+        complain(message.rstrip(".") + "; see 'affidavit --help'.")
+
+
+def _sentence(error: Exception) -> str:
+    """Return what an error says, a bare one of the system in words."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror.lower()}; check the path and its \
+permissions."
+    return str(error)
+
+
 def run_command(arguments: list[str]) -> int:
     """Return the exit code of a command line; errors are told in one sentence."""
     try:
-        result = app(arguments, standalone_mode=False)
+        result = app(arguments, prog_name="affidavit", standalone_mode=False)
     except typer.Exit as exc:
         return exc.exit_code
     except _UsageProblem as exc:
-        complain(exc.format_message().rstrip(".") + "; see 'affidavit --help'.")
+        _tell_usage(exc)
         return ExitCode.USAGE
     except (KeyboardInterrupt, typer.Abort):
         complain("interrupted.")
@@ -92,6 +108,6 @@ def run_command(arguments: list[str]) -> int:
         sys.stderr.close()
         return ExitCode.DONE
     except EXPECTED_ERRORS as exc:
-        complain(str(exc))
+        complain(_sentence(exc))
         return exit_code_of(exc)
     return int(result) if isinstance(result, int) else ExitCode.DONE

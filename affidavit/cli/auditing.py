@@ -14,6 +14,7 @@ from affidavit.cli.options import (
     JsonOption,
     RunArgument,
     SpecArgument,
+    log_events,
     open_existing,
     open_services,
 )
@@ -93,19 +94,13 @@ def run(
     spec: SpecArgument, *, json: JsonOption = False, home: HomeOption = None
 ) -> int:
     """Run an audit here, in this process, and write its report."""
+    from pipeline.embedded import create_embedded_run  # noqa: PLC0415
     from pipeline.planning import prepare  # noqa: PLC0415
-    from pipeline.run_creation import create_run  # noqa: PLC0415
-    from storage.schema import ensure_embedded_schema  # noqa: PLC0415
 
     with open_services(home) as services:
         audit = prepare(services, spec)
-        ensure_embedded_schema(
-            services.settings.resolved_database_url, actor=services.actor
-        )
         with open_progress("listing", None, quiet=json) as progress:
-            run_id = create_run(
-                services, audit, queue="embedded", on_items=progress.add
-            )
+            run_id = create_embedded_run(services, audit, on_items=progress.add)
         return _work_through(services, run_id, audit.executor, json=json)
 
 
@@ -116,6 +111,7 @@ def submit(
     from workers.submission import submit as queue_run  # noqa: PLC0415
 
     with open_existing(home) as services:
+        log_events(services)
         with open_progress("listing", None, quiet=json) as progress:
             run_id, warnings = queue_run(services, spec, on_items=progress.add)
         for warning in warnings:
@@ -142,9 +138,30 @@ def resume(
         died = found.queue == "embedded" and (
             found.state in {*OPEN_RUN_STATES, RunState.FINALISING}
         )
-        if not died:
-            resume_run(services.engine, found.id, actor=services.actor)
-        return _go_on(services, found, json=json)
+
+        def reopen() -> None:
+            if died:
+                _tell_of_leases(services, found)
+            else:
+                resume_run(services.engine, found.id, actor=services.actor)
+
+        return _go_on(services, found, reopen, json=json)
+
+
+def _tell_of_leases(services: "Services", run: "RunTable") -> None:
+    """Say how long a process that died, or one that is still at it, holds its work."""
+    import time  # noqa: PLC0415
+
+    from storage.runs import list_shards  # noqa: PLC0415
+
+    held = [run.finaliser_lease_until or 0.0]
+    held += [shard.lease_until or 0.0 for shard in list_shards(services.engine, run.id)]
+    seconds = max(held) - time.time()
+    if seconds > 1:
+        note(
+            f"Run {run.id} was not stopped properly, or another process works on it; "
+            f"what that one holds is free in {time_text(seconds)}."
+        )
 
 
 def retry(
@@ -155,20 +172,31 @@ def retry(
 
     with open_existing(home) as services:
         found = get_run(services.engine, run)
-        retry_dead_shards(
-            services.engine,
-            found.id,
-            attempts=int(found.spec["run"]["max_attempts"]),
-            actor=services.actor,
-        )
-        return _go_on(services, found, json=json)
+
+        def reopen() -> None:
+            retry_dead_shards(
+                services.engine,
+                found.id,
+                attempts=int(found.spec["run"]["max_attempts"]),
+                actor=services.actor,
+            )
+
+        return _go_on(services, found, reopen, json=json)
 
 
-def _go_on(services: "Services", run: "RunTable", *, json: bool) -> int:
-    """Work through an embedded run, or hand a queued one back to its workers."""
+def _go_on(
+    services: "Services", run: "RunTable", reopen: Callable[[], None], *, json: bool
+) -> int:
+    """Work through an embedded run, or hand a queued one back to its workers.
+
+    An embedded run is opened again only once its network is loaded, so that nothing
+    has changed when that fails.
+    """
     if run.queue != "embedded":
         from workers.submission import wake_workers  # noqa: PLC0415
 
+        log_events(services)
+        reopen()
         wake_workers(services)
         document = _document(services, run.id)
         if json:
@@ -189,7 +217,26 @@ def _go_on(services: "Services", run: "RunTable", *, json: bool) -> int:
         model_sha256=run.model_digest,
         plugins=services.settings.plugins,
     )
+    reopen()
     return _work_through(services, run.id, executor, json=json)
+
+
+@contextmanager
+def _resumable(run_id: str) -> Iterator[None]:
+    """Whatever stops the work within the block, its message says how to go on."""
+    from pipeline.errors import InfrastructureError  # noqa: PLC0415
+    from storage.errors import StorageError  # noqa: PLC0415
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        note(f"Stopped at once; go on with: affidavit resume {run_id}")
+        raise
+    except (InfrastructureError, StorageError) as exc:
+        sentence = str(exc).rstrip(".")
+        raise InfrastructureError(
+            f"{sentence}; what was done is kept, go on with: affidavit resume {run_id}"
+        ) from exc
 
 
 def _work_through(
@@ -204,6 +251,7 @@ def _work_through(
     if not json:
         note(f"Run {run_id}: {left:,} items to explain. Ctrl-C stops at a batch.")
     with (
+        _resumable(run_id),
         _interruptible() as stop,
         open_progress("explaining", left, quiet=json) as progress,
     ):

@@ -108,6 +108,8 @@ def show(
 
 
 def _tell_item(document: dict[str, Any]) -> None:
+    from pipeline.reports.formats import number, percent  # noqa: PLC0415
+
     say(
         f"Item {document['item_index']} of run {document['run']}: "
         f"{document['status']}"
@@ -116,16 +118,17 @@ def _tell_item(document: dict[str, Any]) -> None:
     if document["predicted"] is not None:
         say(f"  predicted  {document['predicted_name']}")
     if document["target"] is not None:
-        say(f"  target     {document['target_name']}, score {document['score']:.4f}")
+        shown = number(document["score"])
+        say(f"  target     {document['target_name']}, score {shown}")
     if document["label"] is not None:
         say(f"  label      {document['label_name']}")
     if document["keep_achieved"] is not None:
         say(
-            f"  kept       {document['keep_achieved']:.4f} of the positions "
-            f"(asked: {document['keep_requested']})"
+            f"  kept       {percent(document['keep_achieved'])} of the positions "
+            f"(asked: {percent(document['keep_requested'])})"
         )
     for name, value in sorted(document["metrics"].items()):
-        say(f"  {name:<24} {value:.6g}")
+        say(f"  {name:<24} {number(value)}")
     for name, reason in sorted(document["absences"].items()):
         say(f"  {name:<24} not measured: {reason}")
     evidence = document["evidence"]
@@ -176,10 +179,17 @@ def _read_key(text: str | None) -> "VerifierKey | None":
     if text is None:
         return None
     from ledger.checkpoint import VerifierKey  # noqa: PLC0415
+    from ledger.errors import LedgerError  # noqa: PLC0415
     from ledger.key_file import load_verifier  # noqa: PLC0415
 
     path = Path(text)
-    return load_verifier(path) if path.is_file() else VerifierKey.parse(text)
+    try:
+        return load_verifier(path) if path.is_file() else VerifierKey.parse(text)
+    except LedgerError as exc:
+        raise typer.BadParameter(
+            f"it is neither a file nor a vkey line ({str(exc).rstrip('.')})",
+            param_hint="--key",
+        ) from exc
 
 
 def _verify_bundle(path: Path, key: "VerifierKey | None") -> dict[str, Any]:
@@ -204,7 +214,12 @@ def _tell_verdict(document: dict[str, Any]) -> None:
         say(f"The evidence of {what} does not hold:")
         for failure in document["failures"]:
             say(f"  {failure['kind']:<22} {failure['where']}: {failure['message']}")
-    if not document["key_pinned"]:
+    if not document.get("signatures_checked", True):
+        note(
+            "signatures not checked: there is no public key beside the signing key; "
+            "give the one that you got from outside with --key."
+        )
+    elif not document["key_pinned"]:
         note(
             "key not pinned: the signatures were checked against a key that lies "
             "beside the evidence; give the key that you got from outside with --key."

@@ -38,6 +38,8 @@ def init(
 
     if spec.exists():
         raise SpecError(f"{spec} exists already; name another file or move it away.")
+    if not spec.absolute().parent.is_dir():
+        raise SpecError(f"There is no folder {spec.absolute().parent}; make it first.")
     with open_services(home) as services:
         ensure_embedded_schema(
             services.settings.resolved_database_url, actor=services.actor

@@ -42,14 +42,12 @@ def remember_home(home: Path | None) -> None:
 @contextmanager
 def open_services(home: Path | None) -> Iterator["Services"]:
     """The installation's servers and stores, closed when the block ends."""
-    from pipeline.logs import configure_logging  # noqa: PLC0415
     from pipeline.services import Services  # noqa: PLC0415
     from pipeline.settings import load_settings  # noqa: PLC0415
     from storage.events import local_user  # noqa: PLC0415
 
     chosen = home or (_global_home[0] if _global_home else None)
     settings = load_settings(home=chosen)
-    configure_logging(settings)
     services = Services(settings=settings, actor=local_user())
     try:
         yield services
@@ -57,11 +55,21 @@ def open_services(home: Path | None) -> Iterator["Services"]:
         services.close()
 
 
+def log_events(services: "Services") -> None:
+    """Events of this process are lines on standard error, as the settings say.
+
+    Only commands that work with queues have any; the others need not wait for it.
+    """
+    from pipeline.logs import configure_logging  # noqa: PLC0415
+
+    configure_logging(services.settings)
+
+
 @contextmanager
 def open_existing(home: Path | None) -> Iterator["Services"]:
     """As `open_services`, refusing a database without this version's tables."""
-    from storage.schema import require_current  # noqa: PLC0415
+    from affidavit.run_facts import require_database  # noqa: PLC0415
 
     with open_services(home) as services:
-        require_current(services.engine)
+        require_database(services)
         yield services

@@ -19,7 +19,9 @@ def note(text: str) -> None:
 
 def print_json(document: Any) -> None:
     """The one JSON document of a command is on standard output."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    # ASCII, so that it passes any terminal and holds file names that are not UTF-8;
+    # and NaN, which is no JSON, must not leave this program.
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def complain(message: str) -> None:

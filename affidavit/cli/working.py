@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from affidavit.cli.options import HomeOption, open_existing
+from affidavit.cli.options import HomeOption, log_events, open_existing
 from affidavit.exit_codes import ExitCode
 
 
@@ -30,6 +30,7 @@ def worker(
     from workers.processes import run_worker  # noqa: PLC0415
 
     with open_existing(home) as services:
+        log_events(services)
         settings = services.settings
     return run_worker(settings, queue=queue, name=name) or ExitCode.DONE
 
@@ -39,5 +40,6 @@ def beat(*, home: HomeOption = None) -> int:
     from workers.processes import run_beat  # noqa: PLC0415
 
     with open_existing(home) as services:
+        log_events(services)
         settings = services.settings
     return run_beat(settings) or ExitCode.DONE

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -129,10 +130,9 @@ def _timm(name: str, spec: ModelSpec, *, pretrained: bool) -> nn.Module:
         ) from exc
     if not timm.is_model(name):
         raise ModelError(_unknown("timm model", name, timm.list_models()))
+    arguments: dict[str, Any] = dict(spec.arguments)
     try:
-        module: nn.Module = timm.create_model(
-            name, pretrained=pretrained, **spec.arguments
-        )
+        module: nn.Module = timm.create_model(name, pretrained=pretrained, **arguments)
     except (TypeError, ValueError, RuntimeError) as exc:
         raise ModelError(f"timm's {name} cannot be built: {exc}.") from exc
     return module

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the ledger says of one run, its last word on each matter."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from ledger.entries import Action, Entry
+from ledger.errors import FormatError
+from pipeline.services import Services
+from storage.engine import reading
+from storage.ledger_writer import read_entries
+from storage.tables import OutboxTable
+
+
+@dataclass(slots=True)
+class RunEntries:
+    """What the ledger says of one run.
+
+    Attributes:
+        last_index: Of the entry that finalised the run; -1 where there is none.
+        finished: By shard, the entry that it finished.
+        waiting: Entries of the run that are recorded and not yet in the ledger.
+        planned, finalised, report: The last entry of each kind. A retry takes back
+            that the run was finalised.
+    """
+
+    last_index: int = -1
+    finished: dict[int, Entry] = field(default_factory=dict)
+    waiting: int = 0
+    planned: Entry | None = None
+    finalised: Entry | None = None
+    report: Entry | None = None
+
+    def take(self, index: int, entry: Entry) -> None:
+        """One more entry of the run is taken into account."""
+        match entry.action:
+            case Action.SHARD_FINISHED:
+                number = entry.object.rpartition("/")[2]
+                if number.isdecimal():
+                    self.finished[int(number)] = entry
+            case Action.RUN_PLANNED:
+                self.planned = entry
+            case Action.RUN_FINALISED:
+                self.finalised, self.last_index = entry, index
+            case Action.RUN_RETRIED:
+                self.finalised, self.last_index = None, -1
+            case Action.REPORT_WRITTEN:
+                self.report = entry
+            case _:
+                pass
+
+
+def entries_of(services: Services, run_id: str) -> RunEntries:
+    """Return what the ledger and its outbox say of a run.
+
+    The outbox is read first: an entry that is ordered meanwhile is met twice, which
+    changes nothing, and never not at all.
+    """
+    said = RunEntries()
+    waiting = {
+        body: entry for body in _outbox(services) if (entry := _own(body, run_id))
+    }
+    for index, body, _leaf in read_entries(services.engine):
+        entry = _own(body, run_id)
+        if entry is not None:
+            said.take(index, entry)
+            waiting.pop(body, None)
+    said.waiting = len(waiting)
+    for entry in waiting.values():
+        # Beyond every checkpoint there is: nothing vouches for it yet.
+        said.take(1 << 62, entry)
+    return said
+
+
+def _outbox(services: Services) -> Iterator[bytes]:
+    with reading(services.engine) as session:
+        yield from session.scalars(sa.select(OutboxTable.body).order_by(OutboxTable.id))
+
+
+def _own(body: bytes, run_id: str) -> Entry | None:
+    """Return the entry if it tells of the run; one that is none is named elsewhere."""
+    try:
+        entry = Entry.parse(body)
+    except FormatError:
+        return None
+    return entry if f"{entry.object}/".startswith(f"run/{run_id}/") else None

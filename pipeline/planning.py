@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from explain.architectures import TappedLayer, resolve_layer
-from explain.errors import ExplainError
+from explain.errors import ExplainError, UnsupportedModelError
 from explain.frozen import frozen
 from explain.methods import METHODS, create_method
 from explain.metrics import METRICS
@@ -86,7 +86,7 @@ def prepare(
     resolved = resolve_paths(written, base=base, roots=roots)
     chosen = pick_device(device or written.run.device, services.settings.device)
     source = open_source(
-        resolved.data,
+        written.data,  # whose paths a message can show as they are written
         base=base,
         roots=roots,
         s3_client=services.s3_client,
@@ -201,6 +201,11 @@ def _probe(
             module, spec.model.layer, torch.zeros((1, *shape), device=device)
         )
         logits = _probe_logits(spec, module, layer, shape, device)
+    except UnsupportedModelError as exc:
+        raise ModelError(
+            f"{str(exc).rstrip('.')}. The spec's model.preprocess makes inputs of "
+            f"{'x'.join(map(str, shape))} (channels, height, width)."
+        ) from exc
     except ExplainError as exc:
         raise ModelError(str(exc)) from exc
     classes = ClassNames(_class_names(spec), count=logits.shape[1])

@@ -110,4 +110,7 @@ def run_command(arguments: list[str]) -> int:
     except EXPECTED_ERRORS as exc:
         complain(_sentence(exc))
         return exit_code_of(exc)
+    if result == ExitCode.INTERRUPTED and not isinstance(result, ExitCode):
+        # Typer has caught a Ctrl-C that the command itself did not answer.
+        complain("interrupted.")
     return int(result) if isinstance(result, int) else ExitCode.DONE

@@ -7,6 +7,7 @@ TorchScript archives and exported programs, which are code.
 
 import hashlib
 import pickle
+import warnings
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,8 +72,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
-        # The C++ reader of zip archives raises RuntimeError for anything malformed.
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # The C++ reader of zip archives raises RuntimeError for anything malformed,
+        # and warns of odd pickles, which the refusal below says better.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as exc:
         raise ModelError(
             f"The weights file {path} holds code or objects other than tensors and was "

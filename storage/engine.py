@@ -143,7 +143,8 @@ def translate_errors() -> Iterator[None]:
             "All connections of this process to the database are in use; try again."
         ) from exc
     except StatementError as exc:
-        raise translated(exc) from None
+        # A value that cannot be written, such as NaN in JSON; psycopg raises it bare.
+        raise (exc.orig or exc) from None
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def find_location(engine: sa.Engine, run_id: str, item: str) -> LocationTable | 
     with reading(engine) as session:
         which = (
             LocationTable.item_index == int(item)
-            if item.isdecimal() and len(item) < 19
+            if item.isascii() and item.isdecimal() and len(item) < 19
             else LocationTable.item_id == item
         )
         return session.scalar(

@@ -4,12 +4,16 @@
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from ledger.entries import Entry
+from pipeline.services import Services
+from pipeline.settings import Settings
 from storage.engine import epoch_now, reading, transaction
 from storage.leases import Artifact, Claim, claim_shard, finish_shard
 from storage.manifests import write_locations
@@ -222,3 +226,12 @@ def at_once(actions: Sequence[Callable[[], Value]]) -> list[Value]:
 
     with ThreadPoolExecutor(len(actions)) as pool:
         return list(pool.map(start, actions))
+
+
+def services_of(engine: sa.Engine, home: Path, **settings: Any) -> Services:
+    """Return services on the engine's database."""
+    url = engine.url.render_as_string(hide_password=False)
+    return Services(
+        settings=Settings(home=home, database_url=SecretStr(url), **settings),
+        actor="worker/tester",
+    )

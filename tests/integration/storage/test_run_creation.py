@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
-from pydantic import SecretStr
 
 from pipeline import run_creation
 from pipeline.domain import SourceItem
@@ -19,13 +18,12 @@ from pipeline.planning import PreparedAudit
 from pipeline.run_creation import create_run
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
-from pipeline.settings import Settings
 from pipeline.spec import AuditSpec
 from storage.engine import reading
 from storage.manifests import iterate_locations
 from storage.states import RunState, ShardState
 from storage.tables import RunTable, ShardTable, SubjectTable
-from tests.support.planted import at_once, entries, run, snapshot
+from tests.support.planted import at_once, entries, run, services_of, snapshot
 
 CHUNK = 20
 
@@ -113,14 +111,6 @@ def prepared(items: list[SourceItem], *, breaks: bool = False) -> PreparedAudit:
         model_sha256="1" * 64,
         source=ListedSource(items, breaks=breaks),
         executor=cast("Any", None),
-    )
-
-
-def services_of(engine: sa.Engine, home: Path) -> Services:
-    """Return services on the engine's database."""
-    url = engine.url.render_as_string(hide_password=False)
-    return Services(
-        settings=Settings(home=home, database_url=SecretStr(url)), actor="user/tester"
     )
 
 

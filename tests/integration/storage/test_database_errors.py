@@ -2,6 +2,7 @@
 """A database that is away, wrong, old or busy is told of in one clear sentence."""
 
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -191,8 +192,6 @@ def test_the_clocks_of_both_databases_are_seconds_since_1970(
     engine: sa.Engine,
 ) -> None:
     """Both tell this machine's time and go on inside a transaction."""
-    import time
-
     with transaction(engine) as session:
         first = session.scalar(sa.select(epoch_now()))
         time.sleep(0.02)

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A control round mends whatever was lost, once, however many rounds there are."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import structlog
+from structlog.testing import capture_logs
+
+from ledger.entries import Action, Entry
+from pipeline.run_plan import RunPlan
+from pipeline.services import Services
+from pipeline.spec import AuditSpec
+from storage.engine import epoch_now, reading
+from storage.errors import DatabaseUnavailableError
+from storage.ledger_writer import latest_checkpoint, read_entries
+from storage.runs import resume_run
+from storage.states import RunState, ShardState
+from storage.tables import OutboxTable, RunTable
+from tests.support.planted import (
+    at_once,
+    claimed,
+    finish,
+    let_lease_run_out,
+    plant_run,
+    run,
+    services_of,
+    set_run,
+    shard,
+    shard_ids,
+)
+from workers.process_state import STOP_FILE_VARIABLE, ProcessState
+from workers.recovery import look_after
+from workers.shard_task import run_shard
+
+SPEC = {
+    "audit": "a",
+    "model": {"source": "torchvision:resnet18"},
+    "data": {"source": "photos/"},
+    "privacy": {"gallery": "none"},
+}
+PLAN = RunPlan(
+    layer="layer4",
+    layer_reason="named",
+    method="gradcam",
+    target="predicted",
+    policy="fixed",
+    policy_arguments={"keep": 0.1},
+    metrics=[],
+    cards={"method": {}, "policy": {}, "metrics": {}},
+    batch_size=2,
+    threads=1,
+    dtype="float32",
+    device="cpu",
+    seed=0,
+    input_shape=[3, 8, 8],
+    map_shape=[2, 2],
+    std=[1.0],
+    class_count=2,
+    classes=["cat", "dog"],
+    roots=[],
+    forwards_per_item=0,
+    item_seconds=None,
+    shard_size=2,
+)
+
+
+@pytest.fixture
+def services(engine: sa.Engine, tmp_path: Path) -> Iterator[Services]:
+    """Services on a fresh database, with a folder for objects and key."""
+    found = services_of(engine, tmp_path, hint_timeout_s=60)
+    yield found
+    found.close()
+
+
+def real_run(engine: sa.Engine, **more: Any) -> str:
+    """Return the id of a run that can be finalised."""
+    spec = AuditSpec.model_validate(SPEC).model_dump(mode="json")
+    return plant_run(engine, spec=spec, plan=PLAN.to_json(), **more)
+
+
+def finish_all(engine: sa.Engine, run_id: str) -> None:
+    """Every shard of the run is done."""
+    for shard_id in shard_ids(engine, run_id):
+        finish(engine, claimed(engine, shard_id))
+
+
+def ordered(engine: sa.Engine) -> list[Entry]:
+    """Return the ledger's entries."""
+    return [Entry.parse(body) for _index, body, _leaf in read_entries(engine)]
+
+
+def test_a_round_finds_what_was_lost(services: Services) -> None:
+    """Silent attempts end, unclaimed shards are hinted, entries are ordered."""
+    engine = services.engine
+    silent, waiting = shard_ids(engine, real_run(engine))
+    claimed(engine, silent)
+    let_lease_run_out(engine, silent)
+    hints: list[int] = []
+    look_after(services, publish=lambda shard_id, _queue: hints.append(shard_id))
+    assert hints == [waiting]  # the other one backs off
+    assert shard(engine, silent).state == ShardState.PENDING
+    assert [entry.action for entry in ordered(engine)][-1] == Action.SHARD_EXPIRED
+    with reading(engine) as session:
+        assert session.scalar(sa.select(sa.func.count(OutboxTable.id))) == 0
+
+
+def test_rounds_at_once_finalise_a_run_once(services: Services) -> None:
+    """Three rounds together write one report, one end and a checkpoint over both."""
+    engine = services.engine
+    run_id = real_run(engine)
+    finish_all(engine, run_id)
+    look = [lambda: look_after(services, publish=lambda *_hint: None)] * 3
+    at_once(look)
+    row = run(engine, run_id)
+    assert row.state == RunState.DONE
+    assert row.finaliser_attempt == 1
+    assert row.result_digest is not None
+    assert sorted(services.store.keys("runs/")) == [
+        f"runs/{run_id}/report.f1.html",
+        f"runs/{run_id}/report.f1.json",
+    ]
+    actions = [entry.action for entry in ordered(engine)]
+    assert actions.count(Action.REPORT_WRITTEN) == 1
+    assert actions.count(Action.RUN_FINALISED) == 1
+    note = latest_checkpoint(engine)
+    assert note is not None
+    assert int(note.splitlines()[1]) == len(actions)
+    look_after(services, publish=lambda *_hint: None)
+    assert run(engine, run_id).finaliser_attempt == 1
+
+
+def test_a_run_with_dead_shards_ends_incomplete(services: Services) -> None:
+    """What is missing is said in the report, and there is no digest to compare."""
+    engine = services.engine
+    run_id = real_run(engine, max_attempts=1)
+    dead, done = shard_ids(engine, run_id)
+    claimed(engine, dead)
+    let_lease_run_out(engine, dead)
+    finish(engine, claimed(engine, done))
+    look_after(services, publish=lambda *_hint: None)
+    row = run(engine, run_id)
+    assert (row.state, row.result_digest) == (RunState.INCOMPLETE, None)
+    with services.store.open(f"runs/{run_id}/report.f1.json") as stream:
+        report = json.load(stream)
+    assert report["scope"]["dead_shards"][0]["error"] == "lease_expired"
+    assert report["scope"]["items"]["missing"] == 2
+
+
+def test_a_run_that_cannot_be_finalised_keeps_nobody_waiting(
+    services: Services,
+) -> None:
+    """It fails with a sentence, others are finalised, and `resume` tries again."""
+    engine = services.engine
+    bad, good = real_run(engine), real_run(engine)
+    for run_id in (bad, good):
+        finish_all(engine, run_id)
+    plan = run(engine, bad).plan
+    set_run(engine, bad, plan=plan | {"unknown": 1}, created_at=1.0)
+    with capture_logs() as lines:
+        look_after(services, publish=lambda *_hint: None)
+    assert "finalising_failed" in {line["event"] for line in lines}
+    assert run(engine, good).state == RunState.DONE
+    row = run(engine, bad)
+    assert row.state == RunState.FAILED
+    assert row.error == (
+        "Its report could not be written (TypeError); mend the cause and run "
+        f"'affidavit resume {bad}'."
+    )
+    set_run(engine, bad, plan=plan)
+    resume_run(engine, bad, actor="user/tester")
+    look_after(services, publish=lambda *_hint: None)
+    assert run(engine, bad).state == RunState.DONE
+
+
+def test_an_exposed_signing_key_stops_reports_only(services: Services) -> None:
+    """Without a usable key nothing is finalised, yet leases, hints and order go on."""
+    engine = services.engine
+    ready, waiting = real_run(engine, shards=1), real_run(engine, shards=1)
+    finish_all(engine, ready)
+    services.settings.resolved_signing_key.write_text("no key")
+    hints: list[int] = []
+    with capture_logs() as lines:
+        look_after(services, publish=lambda shard_id, _queue: hints.append(shard_id))
+    assert "signing_key_unusable" in {line["event"] for line in lines}
+    assert hints == shard_ids(engine, waiting)
+    assert run(engine, ready).state == RunState.RUNNING
+    assert Action.SHARD_FINISHED in {entry.action for entry in ordered(engine)}
+    services.settings.resolved_signing_key.unlink()
+    look_after(services, publish=lambda *_hint: None)
+    assert run(engine, ready).state == RunState.DONE
+
+
+def test_a_store_that_is_away_is_tried_again(services: Services) -> None:
+    """The run stays at its finaliser and ends well when the store is back."""
+    engine = services.engine
+    run_id = real_run(engine)
+    finish_all(engine, run_id)
+    broken = Services(
+        settings=services.settings.model_copy(
+            update={
+                "object_store_url": "s3://bucket/x",
+                "s3_endpoint_url": "http://127.0.0.1:9",
+            }
+        ),
+        actor="worker/tester",
+    )
+    with capture_logs() as lines:
+        look_after(broken, publish=lambda *_hint: None)
+    broken.close()
+    assert "finalising_broken_off" in {line["event"] for line in lines}
+    assert run(engine, run_id).state == RunState.FINALISING
+    set_run(engine, run_id, finaliser_lease_until=epoch_now() - 1)
+    look_after(services, publish=lambda *_hint: None)
+    row = run(engine, run_id)
+    assert (row.state, row.finaliser_attempt) == (RunState.DONE, 2)
+
+
+def test_a_round_without_a_database_is_one_line(tmp_path: Path) -> None:
+    """The task neither fails nor prints a traceback; the next round tries again."""
+    engine = sa.create_engine("postgresql+psycopg://u:very-secret@127.0.0.1:9/db")
+    services = services_of(engine, tmp_path)
+    with capture_logs() as lines:
+        look_after(services, publish=lambda *_hint: None)
+        run_shard(ProcessState(services), 1, publish=lambda *_hint: None)
+    assert [(line["event"], line["error"]) for line in lines] == [
+        ("round_broken_off", DatabaseUnavailableError.__name__),
+        ("shard_not_claimed", DatabaseUnavailableError.__name__),
+    ]
+    services.close()
+
+
+def test_a_hint_that_is_stale_changes_nothing(services: Services) -> None:
+    """Doubled, late and senseless hints are dropped without a trace."""
+    engine = services.engine
+    run_id = real_run(engine)
+    held, done = shard_ids(engine, run_id)
+    claimed(engine, held)
+    finish(engine, claimed(engine, done))
+    state = ProcessState(services)
+    with reading(engine) as session:
+        before = session.scalar(sa.select(sa.func.count(OutboxTable.id)))
+    for shard_id in (held, done, done, -1, 2**62):
+        run_shard(state, shard_id, publish=lambda *_hint: None)
+    with reading(engine) as session:
+        assert session.scalar(sa.select(sa.func.count(OutboxTable.id))) == before
+
+
+def test_a_worker_that_is_asked_to_stop_claims_nothing(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint is left to others."""
+    engine = services.engine
+    first = shard_ids(engine, real_run(engine))[0]
+    monkeypatch.setenv(STOP_FILE_VARIABLE, str(tmp_path / "stop"))
+    (tmp_path / "stop").touch()
+    run_shard(ProcessState(services), first, publish=lambda *_hint: None)
+    assert shard(engine, first).attempt == 0
+
+
+def test_a_shard_whose_network_does_not_load_fails_its_attempt(
+    services: Services,
+) -> None:
+    """The worker lives, the failure has a name and a ledger entry, the rest goes on."""
+    engine = services.engine
+    run_id = real_run(engine)
+    set_run(engine, run_id, plan={"batch_size": 2})
+    first, second = shard_ids(engine, run_id)
+    hints: list[int] = []
+    with capture_logs() as lines:
+        run_shard(
+            ProcessState(services),
+            first,
+            publish=lambda shard_id, _queue: hints.append(shard_id),
+        )
+    row = shard(engine, first)
+    assert (row.state, row.error) == (ShardState.PENDING, "TypeError")
+    assert hints == [second]
+    failed = next(line for line in lines if line["event"] == "shard_failed")
+    assert failed["error"] == "TypeError"
+    assert structlog.contextvars.get_contextvars() == {}
+
+
+def test_a_lease_is_kept_while_a_network_loads(
+    sqlite_engine: sa.Engine, tmp_path: Path
+) -> None:
+    """A slow start of a worker does not cost it the shard."""
+    services = services_of(sqlite_engine, tmp_path, lease_s=0.3)
+    first = shard_ids(sqlite_engine, real_run(sqlite_engine))[0]
+    renewed: list[bool] = []
+
+    class SlowState(ProcessState):
+        """A process whose network takes three leases to load, and is then bad."""
+
+        def context(self, run: RunTable) -> Any:
+            before = shard(sqlite_engine, first).lease_until or 0
+            time.sleep(0.9)
+            after = shard(sqlite_engine, first).lease_until or 0
+            renewed.append(after > before + 0.4)
+            raise ValueError(run.id)
+
+    run_shard(SlowState(services), first, publish=lambda *_hint: None)
+    assert renewed == [True]
+    assert shard(sqlite_engine, first).error == "ValueError"
+    services.close()

@@ -7,7 +7,6 @@ stored: metrics start from the map as it will be written.
 """
 
 import hashlib
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from explain.frozen import frozen
 from explain.maps import StoredMaps, dequantise, quantise, upsample
 from explain.methods import Attribution, Method, create_method
 from explain.metrics import (
-    AbsenceReason,
     Metric,
     MetricBatch,
     create_metric,
@@ -336,12 +334,10 @@ class _HostTable:
         present: dict[str, float] = {}
         absent: dict[str, str] = {}
         for key, (values, reasons) in self._columns.items():
-            reason, value = reasons[place], values[place]
-            if reason is not None:
-                absent[key] = reason
-            elif math.isfinite(value):
-                present[key] = value
+            # A column is finite wherever it gives no reason.
+            reason = reasons[place]
+            if reason is None:
+                present[key] = values[place]
             else:
-                # No JSON can hold it, and no mean survives it.
-                absent[key] = AbsenceReason.NON_FINITE.value
+                absent[key] = reason
         return present, absent

@@ -51,7 +51,7 @@ from storage.tables import AuditTable, ItemTable, RunTable, ShardTable
 #: A finaliser that is silent for this long is replaced.
 FINALISER_LEASE_S = 600.0
 #: Where a store or server broke off, the run may be finalised again after this long.
-RETRY_AFTER_S = 5.0
+RETRY_AFTER_S = 2.0
 
 #: Parts of the plan that the report has in other places, or that are only about the
 #: machine that planned the run.

@@ -7,8 +7,8 @@ TorchScript archives and exported programs, which are code.
 
 import hashlib
 import pickle
-import warnings
 import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

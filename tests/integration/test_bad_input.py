@@ -202,7 +202,7 @@ def _missing_tensors(folder: Path) -> str:
 def test_bad_weights_are_refused(
     workspace: Workspace, make: Callable[[Path], str], says: str
 ) -> None:
-    """Weights that are not finite tensors that fit are refused; no code of them runs."""
+    """Weights that are no finite, fitting tensors are refused; no code of them runs."""
     spec = workspace.write_spec(model={"weights": make(workspace.folder)})
     _refused(workspace, spec, says)
     assert not _canary(workspace.folder).exists()

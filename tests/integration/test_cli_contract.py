@@ -211,7 +211,7 @@ def test_the_version_is_printed(finished: Workspace) -> None:
     assert finished.call("--version").out.startswith("affidavit 0.")
 
 
-def test_servers_that_are_down_exit_with_4(finished: Workspace, tmp_path: Path) -> None:
+def test_servers_that_are_down_exit_with_4(finished: Workspace) -> None:
     """A database or broker that does not answer is one sentence without a password."""
     port = free_port()
     url = NOWHERE.format(port=port)

@@ -244,7 +244,7 @@ def test_no_interleaving_breaks_the_lease_protocol(sqlite_template: Path) -> Non
     class Model(LeaseModel):
         template = sqlite_template
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Model,
         settings=settings(
             max_examples=15,

@@ -357,7 +357,7 @@ def test_a_finaliser_waits_for_a_retry_under_way(postgres_engine: sa.Engine) -> 
             session.execute(sa.select(sa.func.pg_sleep(0.15)))
         return claim_finaliser(engine, run_id, lease_s=60)
 
-    assert at_once([slow_retry, finaliser])[1] is None  # type: ignore[list-item]
+    assert at_once([slow_retry, finaliser])[1] is None
 
 
 def test_a_failed_run_says_why_and_can_be_resumed(engine: sa.Engine) -> None:

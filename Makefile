@@ -9,6 +9,9 @@ DEMO ?= demo
 DATA ?= ../shared/data
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
+#: Version 2 of compose is a plugin, version 1 a program of its own.
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-data lint types imports format bench bench-engine bench-run up down clean
 
@@ -64,10 +67,11 @@ bench-run: $(VENV)/.dev
 	$(BIN)/python benchmarks/end_to_end.py
 
 up: .env ## Start Redis, PostgreSQL, S3 and workers in containers.
-	docker compose up -d --build
+	mkdir -p data out
+	$(COMPOSE) up -d --build
 
 down: ## Stop the containers; their data stays.
-	docker compose down
+	$(COMPOSE) down
 
 .env:
 	cp .env.example .env

@@ -7,7 +7,7 @@ stored: metrics start from the map as it will be written.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -58,6 +58,10 @@ class _Measured:
     columns: dict[str, tuple[list[float], tuple[str | None, ...]]]
 
 
+def _do_nothing() -> None:
+    """Stand in for a listener."""
+
+
 class Executor:
     """Explains the batches of one run on one device."""
 
@@ -72,6 +76,7 @@ class Executor:
             plan.policy, **plan.policy_arguments
         )
         self._metrics: list[Metric] = [create_metric(name) for name in plan.metrics]
+        self._on_step: Callable[[], None] = _do_nothing
 
     @property
     def device(self) -> torch.device:
@@ -79,8 +84,14 @@ class Executor:
         return self._device
 
     @contextmanager
-    def session(self) -> Iterator[None]:
-        """Hold the network frozen and the thread count fixed over many batches."""
+    def session(self, on_step: Callable[[], None] = _do_nothing) -> Iterator[None]:
+        """Hold the network frozen and the thread count fixed over many batches.
+
+        Args:
+            on_step: Told after each forward pass, since a batch with many metrics can
+                take minutes and silence means a hang.
+        """
+        self._on_step = on_step
         before = torch.get_num_threads()
         torch.set_num_threads(self._plan.threads)
         try:
@@ -201,13 +212,23 @@ class Executor:
             ground_truth=ground_truth,
             has_truth=has_truth,
             valid=torch.tensor([s is not None and s.pixels is not None for s in slots]),
-            forward=self._model,
-            explain=self._method.explain,
+            forward=self._forward,
+            explain=self._explain,
             noise=noise,
             input_range=torch.tensor(
                 [1.0 / std for std in self._plan.std], device=self._device
             ),
         )
+
+    def _forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self._model(inputs)
+        self._on_step()
+        return logits
+
+    def _explain(self, inputs: Tensor, targets: Tensor) -> Attribution:
+        attribution = self._method.explain(inputs, targets)
+        self._on_step()
+        return attribution
 
     def _write_out(
         self, slots: list[PreparedItem | None], measured: _Measured | None

@@ -40,6 +40,10 @@ class LeaseKeeper:
     def progress(self, batches_done: int) -> None:
         """Another batch is done."""
         self._batches = batches_done
+        self.alive()
+
+    def alive(self) -> None:
+        """Work goes on inside a batch."""
         self._progress_at = time.monotonic()
 
     @property

@@ -135,7 +135,7 @@ def work_on(
             batch_size=context.plan.batch_size,
             threads=context.decode_threads,
         )
-        with context.executor.session():
+        with context.executor.session(keeper.alive):
             for number, prepared in enumerate(batches, start=1):
                 output = context.executor.explain_batch(prepared)
                 results += output.results

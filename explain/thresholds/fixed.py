@@ -56,6 +56,7 @@ class FixedKeep:
             ),
             achieved=counts.double() / positions,
             cut=cut,
+            kept=counts,
             energy_retained=_energy(flat, largest, lowest, counts, supported),
             status=_statuses(finite, usable, supported),
         )

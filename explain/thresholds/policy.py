@@ -16,17 +16,19 @@ class ThresholdResult:
     """The masks of one batch and what is true of each.
 
     ``requested`` and ``achieved`` are fractions of all positions. ``cut`` is the
-    smallest kept value, 0 where nothing is kept. ``energy_retained`` is the share
-    of the map's positive energy inside the mask.
+    smallest kept value, 0 where nothing is kept; with it ``kept``, the number of
+    positions, rebuilds the mask. ``energy_retained`` is the share of the map's
+    positive energy inside the mask.
 
     Shape: mask (N, *positions) bool; requested, achieved, energy_retained (N,)
-    float64; cut (N,) float32; status of length N.
+    float64; cut (N,) float32; kept (N,) int64; status of length N.
     """
 
     mask: Tensor
     requested: Tensor
     achieved: Tensor
     cut: Tensor
+    kept: Tensor
     energy_retained: Tensor
     status: list[ThresholdStatus]
 

@@ -132,6 +132,7 @@ def test_the_mask_is_rebuilt_from_cut_and_count(
     maps = torch.tensor(rows, dtype=torch.float32)
     result = FixedKeep(keep).apply(maps)
     counts = (result.achieved * 12).round().long()
+    assert torch.equal(counts, result.kept)
     assert torch.equal(mask_from_cut(maps, result.cut, counts), result.mask)
     rebuilt = numpy_maps.mask_from_cut(maps.numpy(), result.cut.numpy(), counts.numpy())
     assert np.array_equal(rebuilt, result.mask.numpy())

@@ -9,11 +9,13 @@ time, place, token or salt is in any of them.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ledger.canonical import canonical_bytes
 from pipeline.domain import ItemResult
-from pipeline.spec import AuditSpec
+
+if TYPE_CHECKING:
+    from pipeline.spec import AuditSpec
 
 #: Sections and keys of the spec that say where and when, not what.
 _PLACES = {
@@ -24,7 +26,7 @@ _PLACES = {
 
 
 def spec_digest(
-    spec: AuditSpec, *, layer: str, threads: int, classes: Sequence[str] | None
+    spec: "AuditSpec", *, layer: str, threads: int, classes: Sequence[str] | None
 ) -> str:
     """Return the hex digest of everything in the spec that decides results.
 

@@ -81,7 +81,9 @@ def _not_final(run: "RunTable") -> Exception:
 
 def show(
     run: RunArgument,
-    item: Annotated[str, typer.Argument(help="The item's index or id.")],
+    item: Annotated[
+        str, typer.Argument(help="The item's index or id.", metavar="ITEM")
+    ],
     *,
     out: Annotated[
         Path | None, typer.Option("--out", help="Where to write the overlay PNG.")

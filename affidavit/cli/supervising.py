@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
 def status(
     run: Annotated[
         str | None,
-        typer.Argument(help="A run's id; without it, the latest runs.", metavar="RUN"),
+        typer.Argument(
+            help="A run's id; without it, the latest runs.", metavar="[RUN]"
+        ),
     ] = None,
     *,
     watch: Annotated[

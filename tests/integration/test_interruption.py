@@ -207,3 +207,39 @@ def test_resume_checks_the_weights_before_it_changes_anything(tmp_path: Path) ->
     weights.write_bytes(genuine)
     workspace.objects.unlink()
     assert workspace.call("resume", "latest").code == 0
+
+
+def test_dead_shards_are_missing_until_they_are_retried(tmp_path: Path) -> None:
+    """A shard that used up its attempts leaves the run incomplete; `retry` ends it."""
+    workspace = Workspace(folder=tmp_path / "work").lay_out(10)
+    spec = workspace.write_spec(
+        criteria=["items_failed.count <= 0"], run={"max_attempts": 1}
+    )
+    seen = 0
+
+    def on_items(count: int) -> None:
+        nonlocal seen
+        seen += count
+        if seen == 8:
+            raise ValueError("something that this shard alone brings about")
+
+    with workspace.environment():
+        outcome = affidavit.run(spec, on_items=on_items)
+    assert (outcome.state, outcome.result_digest) == ("incomplete", None)
+    assert outcome.criteria_met is False
+    status = workspace.call("status", outcome.run, "--json").document
+    assert [(each["shard"], each["error"]) for each in status["dead_shards"]] == [
+        (1, "ValueError")
+    ]
+    assert f"affidavit retry {outcome.run}" in workspace.call("status", "latest").out
+    assert workspace.call("verify", "latest").code == 0
+    missing = workspace.call("show", "latest", "5")
+    assert (missing.code, "its shard is dead" in missing.err) == (2, True)
+
+    retried = workspace.call("retry", "latest", "--json")
+    assert retried.code == 0, retried.err
+    undisturbed = workspace.call("run", spec, "--json", "--home", tmp_path / "other")
+    assert retried.document["result_digest"] == undisturbed.document["result_digest"]
+    assert workspace.call("verify", outcome.run).code == 0
+    assert workspace.call("report", "latest", "--bundle", "bundle.zip").code == 0
+    assert workspace.call("verify", "bundle.zip").code == 0

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the reference pages that say what the code says.
+
+Tests hold the pages equal to these; to bring the pages up to date, run
+
+    python -m tests.support.reference_pages
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+PAGES = Path(__file__).parents[2] / "docs" / "reference"
+
+EXIT_CODES = {
+    "DONE": "done, also when some items failed",
+    "CRITERIA_NOT_MET": "the run is done, but a criterion is not met or cannot be "
+    "judged, or items of dead shards are missing",
+    "USAGE": "bad usage, spec, model or data: mend the command or the file",
+    "INTEGRITY": "evidence does not hold; `failures[].kind` says which",
+    "INFRASTRUCTURE": "a server, store, device or file system is missing or refuses",
+    "INTERRUPTED": "stopped by Ctrl-C or cancelled, at a batch boundary",
+}
+
+RUN_STATES = {
+    "queued": "planned and stored; no shard has been claimed yet",
+    "running": "at least one shard has been claimed",
+    "finalising": "every shard is final; report and checkpoint are being written",
+    "done": "every shard is done and the report is written",
+    "incomplete": "finalised, but some shards are dead and their items missing; "
+    "`retry` tries them again",
+    "interrupted": "stopped by its user or by a failed server; `resume` goes on",
+    "cancelled": "cancelled by its user; `resume` goes on all the same",
+    "failed": "could not be set up or finalised; the run's error says why",
+}
+
+
+def exit_codes() -> str:
+    """Return the table of exit codes."""
+    from affidavit.exit_codes import ExitCode
+
+    rows = [f"| {code.value} | {EXIT_CODES[code.name]} |" for code in ExitCode]
+    return "\n".join(["| code | meaning |", "| --- | --- |", *rows])
+
+
+def run_states() -> str:
+    """Return the table of run states."""
+    from storage.states import FINAL_RUN_STATES, RunState
+
+    rows = [
+        f"| `{state}` | {'yes' if state in FINAL_RUN_STATES else 'no'} | "
+        f"{RUN_STATES[state]} |"
+        for state in RunState
+    ]
+    header = ["| state | final | meaning |", "| --- | --- | --- |"]
+    return "\n".join([*header, *rows])
+
+
+def failure_kinds() -> str:
+    """Return the list of kinds of integrity failure."""
+    from ledger.failures import FailureKind
+
+    return ", ".join(f"`{kind}`" for kind in FailureKind)
+
+
+def commands() -> str:
+    """Return every command with its arguments and options."""
+    import typer.main
+
+    from affidavit.cli.app import app
+
+    parts = [
+        _command(name, command)
+        for name, command in sorted(_walk("affidavit", typer.main.get_command(app)))
+    ]
+    return "\n\n".join(parts)
+
+
+def _walk(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield name, command
+        return
+    for word, inner in below.items():
+        yield from _walk(f"{name} {word}", inner)
+
+
+def _command(name: str, command: Any) -> str:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option"]
+    words = [str(p.metavar) for p in arguments]
+    lines = [f"### `{' '.join([name, *words])}`", "", " ".join(command.help.split())]
+    rows = [
+        f"| `{word}` | {p.help} |" for p, word in zip(arguments, words, strict=True)
+    ]
+    rows += [f"| `{', '.join(p.opts)}` | {p.help} |" for p in options]
+    if rows:
+        lines += ["", "| argument or option | meaning |", "| --- | --- |", *rows]
+    return "\n".join(lines)
+
+
+def settings() -> str:
+    """Return the table of settings."""
+    from pipeline.settings import Settings
+
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else f"`{field.default}`"
+        secret = SecretStr in getattr(field.annotation, "__args__", ())
+        note = " Never printed." if secret else ""
+        rows.append(
+            f"| `AFFIDAVIT_{name.upper()}` | {default} | {field.description}{note} |"
+        )
+    header = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    return "\n".join([*header, *rows])
+
+
+#: Page and the name of a part of it, to what makes the part.
+PARTS: dict[tuple[str, str], Callable[[], str]] = {
+    ("cli.md", "commands"): commands,
+    ("cli.md", "exit codes"): exit_codes,
+    ("cli.md", "run states"): run_states,
+    ("cli.md", "failure kinds"): failure_kinds,
+    ("settings.md", "settings"): settings,
+}
+
+
+def part_of(page: str, name: str) -> str:
+    """Return what stands in the page between the marks of that part."""
+    text = (PAGES / page).read_text(encoding="utf-8")
+    found = re.search(_marked(name), text, re.DOTALL)
+    if found is None:
+        raise AssertionError(f"{page} has no part called {name!r}")
+    return found[1]
+
+
+def _marked(name: str) -> str:
+    return f"<!-- {name}, from the code -->\n(.*?)\n<!-- end -->"
+
+
+def main() -> None:
+    """The pages have their parts as the code has them."""
+    for (page, name), make in PARTS.items():
+        path = PAGES / page
+        mark = f"<!-- {name}, from the code -->\n{make()}\n<!-- end -->"
+        text = path.read_text(encoding="utf-8")
+        changed = re.sub(_marked(name), lambda _, new=mark: new, text, flags=re.DOTALL)
+        path.write_text(changed, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ from typing import Self
 
 import sqlalchemy as sa
 
-from storage.errors import DatabaseUnavailableError, FencedOutError
+from storage.errors import FencedOutError, StorageError
 from storage.leases import Claim, heartbeat
 
 
@@ -79,7 +79,7 @@ class LeaseKeeper:
             except FencedOutError:
                 self.lost = True
                 return
-            except DatabaseUnavailableError:
+            except StorageError:
                 # The lease may outlive the outage; the finish decides.
                 continue
             if not wanted:

@@ -27,7 +27,7 @@ def _checks(workspace: Workspace, code: int) -> dict[str, Any]:
 
 
 def test_an_edited_example_spec_can_be_planned_and_run(workspace: Workspace) -> None:
-    """What `init` writes is refused for want of weights, and works once it is edited."""
+    """What `init` writes is refused for want of weights, and runs once edited."""
     answer = workspace.call("init")
     assert answer.code == 0, answer.err
     assert "affidavit plan audit.yaml" in answer.out
@@ -131,7 +131,7 @@ def test_doctor_says_of_each_broken_part_how_to_mend_it(workspace: Workspace) ->
 def test_doctor_looks_at_servers(
     workspace: Workspace, postgres_url: str, broker_url: str, s3_place: StorePlace
 ) -> None:
-    """On servers it tells of missing tables and workers, and is content with the rest."""
+    """On servers it misses tables and workers, and is content with the rest."""
     served = Workspace(
         folder=workspace.folder,
         variables={

@@ -87,7 +87,7 @@ def test_the_same_items_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:
-    """Schema, version, the way masks are rebuilt and the run's facts are in the file."""
+    """Schema, version, how masks are rebuilt and the run's facts are in the file."""
     _written(tmp_path / "a.parquet", DONE)
     schema = pq.read_schema(tmp_path / "a.parquet")
     assert schema.equals(ARTIFACT_SCHEMA)

@@ -142,10 +142,21 @@ def resume(
         def reopen() -> None:
             if died:
                 _tell_of_leases(services, found)
+                _record_resuming(services, found)
             else:
                 resume_run(services.engine, found.id, actor=services.actor)
 
         return _go_on(services, found, reopen, json=json)
+
+
+def _record_resuming(services: "Services", run: "RunTable") -> None:
+    """The ledger says that a run whose process died was taken up again."""
+    from ledger.entries import Action  # noqa: PLC0415
+    from storage.engine import transaction  # noqa: PLC0415
+    from storage.events import record  # noqa: PLC0415
+
+    with transaction(services.engine) as session:
+        record(session, Action.RUN_RESUMED, f"run/{run.id}", actor=services.actor)
 
 
 def _tell_of_leases(services: "Services", run: "RunTable") -> None:

@@ -103,6 +103,8 @@ def test_a_run_survives_ctrl_c_kill_and_cancel(tmp_path: Path) -> None:
     assert resumed.document["result_digest"] == undisturbed.document["result_digest"]
     indices = [row["item_index"] for row in workspace.rows("items")]
     assert sorted(indices) == list(range(ITEMS))
+    bodies = [row["body"] for row in workspace.rows("ledger_entries")]
+    assert sum(b'"action":"run:resumed"' in body for body in bodies) == 3
     assert workspace.call("verify", run["id"]).code == 0
 
 

@@ -140,8 +140,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="rounds a network")
     parser.add_argument("--network", action="append", help="only this; repeatable")
     options = parser.parse_args()
-    items = options.items or (48 if options.quick else 320)
-    rounds = options.rounds or (2 if options.quick else 5)
+    items = options.items or (48 if options.quick else 160)
+    rounds = options.rounds or (2 if options.quick else 3)
     torch.set_num_threads(THREADS)
     print(
         f"torch {torch.__version__}, {platform.machine()}, {THREADS} threads, batch"

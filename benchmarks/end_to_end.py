@@ -150,11 +150,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="affidavit-bench-") as folder:
         place = Path(folder)
         files = write_photographs(place / "photos", items)
-        rows = [
-            measure(place, files, network, rounds)
-            for network in options.network or (*NETWORKS, PRETRAINED)
-        ]
-    _print_table(rows)
+        rows = []
+        _print_head()
+        for network in options.network or (*NETWORKS, PRETRAINED):
+            rows.append(measure(place, files, network, rounds))
+            _print_row(rows[-1])
+    _print_verdicts(rows)
     print(f"load average at the end: {os.getloadavg()[0]:.1f}")
     if options.json:
         document = {"load": os.getloadavg(), "rows": [asdict(row) for row in rows]}
@@ -348,22 +349,29 @@ def _row(
     )
 
 
-def _print_table(rows: Sequence[Row]) -> None:
+def _print_head() -> None:
     print(
         f"\n  {'network':20s} {'plain/s':>8s} {'ours/s':>8s} {'ratio':>6s}"
         f" {'(range)':>13s} {'plain cpu':>10s} {'ours cpu':>9s}"
         f" {'report s':>9s} {'load s':>7s} {'plan s':>7s}"
-        f" {'same class':>11s}"
+        f" {'same class':>11s}",
+        flush=True,
     )
-    for row in rows:
-        span = f"({row.ratio_lowest:.2f}-{row.ratio_highest:.2f})"
-        same = f"{row.equal_predictions}/{row.items}"
-        print(
-            f"  {row.network:20s} {row.plain_items_per_s:8.1f}"
-            f" {row.ours_items_per_s:8.1f} {row.ratio:6.2f} {span:>13s}"
-            f" {row.plain_cpu_ms:10.1f} {row.ours_cpu_ms:9.1f}"
-            f" {row.closing_s:9.2f} {row.load_s:7.2f} {row.plan_s:7.2f} {same:>11s}"
-        )
+
+
+def _print_row(row: Row) -> None:
+    span = f"({row.ratio_lowest:.2f}-{row.ratio_highest:.2f})"
+    same = f"{row.equal_predictions}/{row.items}"
+    print(
+        f"  {row.network:20s} {row.plain_items_per_s:8.1f}"
+        f" {row.ours_items_per_s:8.1f} {row.ratio:6.2f} {span:>13s}"
+        f" {row.plain_cpu_ms:10.1f} {row.ours_cpu_ms:9.1f}"
+        f" {row.closing_s:9.2f} {row.load_s:7.2f} {row.plan_s:7.2f} {same:>11s}",
+        flush=True,
+    )
+
+
+def _print_verdicts(rows: Sequence[Row]) -> None:
     print(
         "\n  cpu: processor ms an item, of all threads and processes"
         "\n  report s: within ours, from the last shard to the signed checkpoint;"

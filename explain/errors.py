@@ -9,6 +9,7 @@ ExplainError
 │  └─ ZeroGradientLayerError the class scores do not depend on the layer
 ├─ InvalidTargetError      the target classes do not fit the model or the batch
 ├─ InvalidInputError       a tensor has the wrong shape or kind
+├─ MissingContextError     something beside the map must be known as well
 ├─ UnknownNameError        no method, policy or metric of that name
 └─ InvalidParameterError   a parameter is outside its range
 """
@@ -58,6 +59,10 @@ class InvalidTargetError(ExplainError):
 
 class InvalidInputError(ExplainError):
     """A tensor has a shape or a kind that the function does not take."""
+
+
+class MissingContextError(ExplainError):
+    """A policy or a method needs to know more of the items than it was told."""
 
 
 class UnknownNameError(ExplainError):

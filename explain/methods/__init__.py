@@ -8,7 +8,8 @@ load without torch; the rest is imported when it is asked for.
 
 from typing import TYPE_CHECKING, Any
 
-from explain.methods.cards import METHODS, MethodCard
+from explain.methods.card import MethodCard
+from explain.methods.cards import METHODS
 
 if TYPE_CHECKING:
     from explain.frozen import frozen

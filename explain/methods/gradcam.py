@@ -8,10 +8,10 @@ Source: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks
 via Gradient-based Localization", equations 1 and 2.
 """
 
-import torch
 from torch import Tensor, nn
 
 from explain.architectures.tapped import TappedLayer
+from explain.context import ItemContext
 from explain.frozen import frozen
 from explain.methods.method import Attribution, chosen_targets
 from explain.methods.split_forward import split_forward
@@ -26,14 +26,25 @@ class GradCam:
         self._model = model
         self._layer = layer
 
-    def explain(self, inputs: Tensor, targets: Tensor | None) -> Attribution:
+    @property
+    def passes(self) -> float:
+        """About one forward pass: the head's backward pass is small beside it."""
+        return 1.1
+
+    def explain(
+        self,
+        inputs: Tensor,
+        targets: Tensor | None,
+        context: ItemContext | None = None,  # noqa: ARG002 - nothing random here
+    ) -> Attribution:
         """Return the Grad-CAM of each item's target; None means the predicted class.
 
-        Costs one forward pass and the backward pass of the head. Leaves the
-        model's modes, gradients, hooks and ``requires_grad`` as they were, also
-        when it raises. Weights and sums are float32 whatever the model's type.
+        Costs one forward pass and the backward pass of the head, one more for each
+        further target. Leaves the model's modes, gradients, hooks and
+        ``requires_grad`` as they were, also when it raises. Weights and sums are
+        float32 whatever the model's type.
 
-        Shape: inputs (N, C, H, W), targets (N,) int64.
+        Shape: inputs (N, C, H, W), targets (N,) or (N, T) int64.
 
         Raises:
             InvalidTargetError: a target class the model does not have.
@@ -42,14 +53,13 @@ class GradCam:
         with frozen(self._model):
             forward = split_forward(self._model, self._layer, inputs)
             classes = chosen_targets(forward.logits, targets)
-            gradient = forward.gradient(classes)
-        with torch.no_grad():
-            weights = gradient.float().mean(dim=(2, 3), keepdim=True)
-            maps = (weights * forward.activation.float()).sum(dim=1).relu_()
-            peak = gradient.abs().amax(dim=(1, 2, 3))
-            return Attribution(
-                logits=forward.logits.detach().float(),
-                targets=classes,
-                maps=maps,
-                zero_gradient=peak == 0,
-            )
+            return forward.attribution(classes, _gradcam)
+
+
+def _gradcam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Return ReLU(sum_k w_k A_k), w_k the mean gradient of channel k.
+
+    Shape: (N, C, h, w) each -> (N, h, w).
+    """
+    weights = gradient.mean(dim=(2, 3), keepdim=True)
+    return (weights * activation).sum(dim=1).relu_()

@@ -1,26 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
 """Methods by name."""
 
-from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 from torch import nn
 
 from explain.architectures.tapped import TappedLayer
-from explain.errors import UnknownNameError
-from explain.methods.gradcam import GradCam
+from explain.errors import InvalidParameterError, UnknownNameError
+from explain.methods.cards import METHODS
 from explain.methods.method import Method
+from explain.parameters import resolved
 
-_BUILDERS: dict[str, Callable[[nn.Module, TappedLayer], Method]] = {
-    GradCam.name: GradCam,
+#: Module and class of each method; imported when it is first asked for.
+_CLASSES: dict[str, tuple[str, str]] = {
+    "gradcam": ("explain.methods.gradcam", "GradCam"),
 }
 
 
-def create_method(name: str, model: nn.Module, layer: TappedLayer) -> Method:
+def create_method(
+    name: str, model: nn.Module, layer: TappedLayer | None = None, **parameters: Any
+) -> Method:
     """Return the method of that name for the model, tapping the layer.
+
+    Args:
+        name: As in ``METHODS``.
+        model: The network.
+        layer: What ``resolve_layer`` gave; not needed by methods whose card says so.
+        parameters: Those of the method's card; None counts as not given.
 
     Raises:
         UnknownNameError: no such method; says which there are.
+        InvalidParameterError: a parameter is unknown or out of range, or a layer is
+            missing.
     """
-    if name not in _BUILDERS:
-        raise UnknownNameError("method", name, _BUILDERS)
-    return _BUILDERS[name](model, layer)
+    if name not in METHODS:
+        raise UnknownNameError("method", name, METHODS)
+    card = METHODS[name]
+    values = resolved(f"method {name!r}", card.parameters, parameters)
+    if card.needs_layer and layer is None:
+        raise InvalidParameterError(
+            f"Method {name!r} taps a layer; pass what resolve_layer returns."
+        )
+    module, class_name = _CLASSES[name]
+    build = getattr(import_module(module), class_name)
+    method: Method = build(model, layer, **values)
+    return method

@@ -7,6 +7,7 @@ graph, so that the gradient of a class score costs the head alone, and memory
 holds the activations of the head alone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,21 +21,36 @@ from explain.errors import (
     UnsupportedModelError,
     ZeroGradientLayerError,
 )
+from explain.methods.method import Attribution
+
+#: From activation and gradient, (N, C, h, w) float32 each, to maps (N, h, w).
+MapRule = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class SplitForward:
-    """The logits of one batch and the tapped activation that they grow from."""
+    """The logits of one batch and the tapped output that they grow from."""
 
     logits: Tensor
-    activation: Tensor
-    layer_name: str
+    root: Tensor
+    layer: TappedLayer
 
-    def gradient(self, targets: Tensor) -> Tensor:
-        """Return d logit[target] / d activation of each item.
+    @property
+    def activation(self) -> Tensor:
+        """The tapped feature map, (N, C, h, w), without a graph."""
+        return self.layer.layout.to_map(self.root.detach())
+
+    def gradient(self, classes: Tensor, *, last: bool = True) -> Tensor:
+        """Return d logit[class] / d activation of each item.
 
         Items do not influence each other in eval mode, so one backward pass of
-        the sum serves the whole batch. Can be taken once.
+        the sum serves the whole batch.
+
+        Args:
+            classes: (N,) int64.
+            last: Whether the graph may be freed; False when more will be asked.
+
+        Shape: (N, C, h, w) in the model's type.
 
         Raises:
             ZeroGradientLayerError: no class score depends on the layer.
@@ -43,16 +59,43 @@ class SplitForward:
         if self.logits.requires_grad:
             with torch.inference_mode(mode=False), torch.enable_grad():
                 # The clone is for targets that were born under inference mode.
-                score = self.logits.gather(1, targets[:, None].clone()).sum()
+                score = self.logits.gather(1, classes[:, None].clone()).sum()
                 (gradient,) = torch.autograd.grad(
-                    score, self.activation, allow_unused=True
+                    score, self.root, allow_unused=True, retain_graph=not last
                 )
         if gradient is None:
             raise ZeroGradientLayerError(
-                f"The class scores do not depend on layer {self.layer_name!r}"
+                f"The class scores do not depend on layer {self.layer.name!r}"
                 f" (or the model cuts gradients off behind it); name another layer."
             )
-        return gradient
+        return self.layer.layout.to_map(gradient)
+
+    def attribution(self, classes: Tensor, rule: MapRule) -> Attribution:
+        """Return the maps that a rule makes of activation and gradient.
+
+        The rule gets both in float32 whatever the model's type, once a target.
+
+        Shape: classes (N,) or (N, T).
+
+        Raises:
+            ZeroGradientLayerError: no class score depends on the layer.
+        """
+        activation = self.activation.float()
+        columns = [classes] if classes.ndim == 1 else list(classes.unbind(dim=1))
+        maps: list[Tensor] = []
+        blank: list[Tensor] = []
+        for number, column in enumerate(columns, start=1):
+            gradient = self.gradient(column, last=number == len(columns))
+            with torch.no_grad():
+                maps.append(rule(activation, gradient.float()))
+                blank.append(gradient.abs().amax(dim=(1, 2, 3)) == 0)
+        single = classes.ndim == 1
+        return Attribution(
+            logits=self.logits.detach().float(),
+            targets=classes,
+            maps=maps[0] if single else torch.stack(maps, dim=1),
+            zero_gradient=blank[0] if single else torch.stack(blank, dim=1),
+        )
 
 
 def split_forward(model: nn.Module, layer: TappedLayer, inputs: Tensor) -> SplitForward:
@@ -78,14 +121,14 @@ def split_forward(model: nn.Module, layer: TappedLayer, inputs: Tensor) -> Split
             logits = model(inputs)
         finally:
             handle.remove()
-    activation = tap.result()
+    root = tap.result()
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(inputs):
         raise UnsupportedModelError(
             f"Expected class logits (N, K) from the model, got"
             f" {tuple(logits.shape) if isinstance(logits, Tensor) else type(logits)};"
             f" wrap it in a module that returns one score a class."
         )
-    return SplitForward(logits, activation, layer.name)
+    return SplitForward(logits, root, layer)
 
 
 class _Tap:
@@ -101,10 +144,11 @@ class _Tap:
         self.seen += 1
         if self.seen != self.layer.calls:
             return None
-        if not isinstance(output, Tensor) or output.ndim != 4:
+        if not isinstance(output, Tensor) or not self.layer.layout.fits(output):
             given = tuple(output.shape) if isinstance(output, Tensor) else type(output)
             raise UnsupportedLayerError(
-                f"Layer {self.layer.name!r} gives {given}; expected a map (N, C, h, w)."
+                f"Layer {self.layer.name!r} gives {given}; expected"
+                f" {self.layer.layout.in_words()}."
             )
         self.root = output.detach().requires_grad_()
         self.version = self.root._version  # noqa: SLF001 - torch has no public name

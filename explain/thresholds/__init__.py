@@ -14,6 +14,9 @@ from explain.thresholds.status import ThresholdStatus
 if TYPE_CHECKING:
     from explain.thresholds.fixed import FixedKeep
     from explain.thresholds.policy import (
+        Levels,
+        Need,
+        ThresholdContext,
         ThresholdPolicy,
         ThresholdResult,
         mask_from_cut,
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 __all__ = [
     "POLICIES",
     "FixedKeep",
+    "Levels",
+    "Need",
     "PolicyCard",
+    "ThresholdContext",
     "ThresholdPolicy",
     "ThresholdResult",
     "ThresholdStatus",
@@ -38,6 +44,9 @@ def __getattr__(name: str) -> Any:
 
     homes = {
         "FixedKeep": "explain.thresholds.fixed",
+        "Levels": "explain.thresholds.policy",
+        "Need": "explain.thresholds.policy",
+        "ThresholdContext": "explain.thresholds.policy",
         "ThresholdPolicy": "explain.thresholds.policy",
         "ThresholdResult": "explain.thresholds.policy",
         "create_policy": "explain.thresholds.registry",

@@ -1,18 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each threshold policy keeps, in words and without torch."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from explain.parameters import Parameter
+from explain.thresholds.card import PolicyCard
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyCard:
-    """A policy's definition and its parameters with their meaning."""
-
-    name: str
-    rule: str
-    parameters: Mapping[str, str]
-
+__all__ = ["POLICIES", "PolicyCard"]
 
 _FIXED = PolicyCard(
     name="fixed",
@@ -20,7 +12,12 @@ _FIXED = PolicyCard(
         "The ceil(keep * n) positions with the highest positive attribution; equal"
         " values by lowest index; zeros are never kept."
     ),
-    parameters={"keep": "fraction of positions to keep, above 0 and up to 1"},
+    source="Li 2025, A Lightweight Explainability Framework, threshold simplification",
+    parameters={
+        "keep": Parameter(
+            meaning="the fraction of positions to keep", default=0.10, above=0, high=1
+        )
+    },
 )
 
 #: Every policy by the name that an audit uses.

@@ -7,12 +7,19 @@ neither.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from explain.numpy_maps import kept_count
-from explain.thresholds.policy import ThresholdResult, mask_from_cut, require_positions
+from explain.thresholds.policy import (
+    Need,
+    ThresholdContext,
+    ThresholdResult,
+    mask_from_cut,
+    require_positions,
+)
 from explain.thresholds.status import ThresholdStatus
 
 
@@ -27,10 +34,18 @@ class FixedKeep:
         """The name that the policy is registered under."""
         return "fixed"
 
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    cut_based: ClassVar[bool] = True
+    passes: ClassVar[float] = 0.0
+
     def __post_init__(self) -> None:
         kept_count(self.keep, 1)
 
-    def apply(self, maps: Tensor) -> ThresholdResult:
+    def apply(
+        self,
+        maps: Tensor,
+        context: ThresholdContext | None = None,  # noqa: ARG002 - the map is enough
+    ) -> ThresholdResult:
         """Return masks of exactly ceil(keep * n) positions where support suffices.
 
         Shape: maps (N, *positions) float32.
@@ -46,7 +61,7 @@ class FixedKeep:
         cut = largest.amin(dim=1)
         supported = usable & (cut > 0)
         counts = torch.full((items,), count, device=flat.device)
-        if not bool(supported.all()):
+        if not (_may_look(flat) and bool(supported.all())):
             cut, counts = _settle_unsupported(flat, cut, counts, supported, usable)
         mask = _select(flat, cut, counts)
         return ThresholdResult(
@@ -58,15 +73,16 @@ class FixedKeep:
             cut=cut,
             kept=counts,
             energy_retained=_energy(flat, largest, lowest, counts, supported),
-            status=_statuses(finite, usable, supported),
+            codes=_codes(finite, usable, supported),
         )
 
 
 def _select(flat: Tensor, cut: Tensor, counts: Tensor) -> Tensor:
     """Return the masks; ties are only resolved where the cut has too many."""
-    mask = flat >= cut[:, None]
-    if bool((mask.sum(dim=1) == counts).all()):
-        return mask
+    if _may_look(flat):
+        mask = flat >= cut[:, None]
+        if bool((mask.sum(dim=1) == counts).all()):
+            return mask
     return mask_from_cut(flat, cut, counts)
 
 
@@ -78,7 +94,8 @@ def _energy(
     Summing the selected values alone spares two passes over all positions; the
     result is that of ``explain.maps.energy_retained`` up to the order of the sum.
     """
-    positive = flat if bool((lowest >= 0).all()) else flat.clamp(min=0)
+    signless = _may_look(flat) and bool((lowest >= 0).all())
+    positive = flat if signless else flat.clamp(min=0)
     total = positive.sum(dim=1, dtype=torch.float64)
     kept = largest.sum(dim=1, dtype=torch.float64)
     return torch.where(supported, kept / total, (counts > 0).double())
@@ -99,15 +116,17 @@ def _settle_unsupported(
     return cut, counts
 
 
-def _statuses(
-    finite: Tensor, usable: Tensor, supported: Tensor
-) -> list[ThresholdStatus]:
-    """Return the status of each item."""
-    codes = torch.stack((finite, usable, supported)).long().sum(dim=0)
-    by_code = (
-        ThresholdStatus.NON_FINITE,
-        ThresholdStatus.CONSTANT_MAP,
-        ThresholdStatus.INSUFFICIENT_SUPPORT,
-        ThresholdStatus.OK,
+def _codes(finite: Tensor, usable: Tensor, supported: Tensor) -> Tensor:
+    """Return the status code of each item."""
+    ok = torch.where(
+        supported,
+        ThresholdStatus.OK.code,
+        ThresholdStatus.INSUFFICIENT_SUPPORT.code,
     )
-    return [by_code[code] for code in codes.tolist()]
+    constant = torch.where(usable, ok, ThresholdStatus.CONSTANT_MAP.code)
+    return torch.where(finite, constant, ThresholdStatus.NON_FINITE.code).to(torch.int8)
+
+
+def _may_look(flat: Tensor) -> bool:
+    """Say whether a value may be read now: on a GPU that would stop the queue."""
+    return flat.device.type == "cpu"

@@ -1,29 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Threshold policies by name."""
 
-from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
-from explain.errors import InvalidParameterError, UnknownNameError
+from explain.errors import UnknownNameError
+from explain.parameters import resolved
 from explain.thresholds.cards import POLICIES
-from explain.thresholds.fixed import FixedKeep
 from explain.thresholds.policy import ThresholdPolicy
 
-_BUILDERS: dict[str, Callable[..., ThresholdPolicy]] = {"fixed": FixedKeep}
+#: Module and class of each policy; imported when it is first asked for.
+_CLASSES: dict[str, tuple[str, str]] = {
+    "fixed": ("explain.thresholds.fixed", "FixedKeep"),
+}
 
 
-def create_policy(name: str, **parameters: float) -> ThresholdPolicy:
+def create_policy(name: str, **parameters: Any) -> ThresholdPolicy:
     """Return the policy of that name with its parameters.
+
+    Args:
+        name: As in ``POLICIES``.
+        parameters: Those of the policy's card; None counts as not given.
 
     Raises:
         UnknownNameError: no such policy; says which there are.
         InvalidParameterError: a parameter is missing, unknown or out of range.
     """
-    if name not in _BUILDERS:
-        raise UnknownNameError("threshold policy", name, _BUILDERS)
-    expected = set(POLICIES[name].parameters)
-    if set(parameters) != expected:
-        raise InvalidParameterError(
-            f"Policy {name!r} takes {', '.join(sorted(expected))}; got"
-            f" {', '.join(sorted(parameters)) or 'nothing'}."
-        )
-    return _BUILDERS[name](**parameters)
+    if name not in POLICIES:
+        raise UnknownNameError("threshold policy", name, POLICIES)
+    values = resolved(f"policy {name!r}", POLICIES[name].parameters, parameters)
+    module, class_name = _CLASSES[name]
+    policy: ThresholdPolicy = getattr(import_module(module), class_name)(**values)
+    return policy

@@ -247,7 +247,8 @@ def test_without_targets_the_predicted_class_is_explained(resnet18: nn.Module) -
         ([0, 4], "Target class 4 is out of range: the model has classes 0 to 3"),
         ([-1, 0], "Target class -1 is out of range"),
         ([0], "Expected one target for each of 2 items"),
-        ([[0], [1]], "Expected one target for each of 2 items"),
+        ([[0, 1]], "Expected one target for each of 2 items"),
+        ([[[0]], [[1]]], "Expected one target for each of 2 items"),
         ([0.0, 1.0], "Expected whole-number target classes"),
     ],
 )

@@ -3,6 +3,7 @@
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -275,7 +276,8 @@ def test_policies_are_created_by_name() -> None:
     """Every card has its policy, under the same name."""
     policy = create_policy("fixed", keep=0.2)
     assert policy == FixedKeep(0.2)
-    assert POLICIES.keys() == {policy.name}
+    for name in POLICIES:
+        assert create_policy(name).name == name
 
 
 def test_an_unknown_policy_names_the_nearest() -> None:
@@ -284,8 +286,24 @@ def test_an_unknown_policy_names_the_nearest() -> None:
         create_policy("fxed", keep=0.1)
 
 
-@pytest.mark.parametrize("parameters", [{}, {"kep": 0.1}, {"keep": 0.1, "tau": 1.0}])
-def test_parameters_must_be_those_of_the_policy(parameters: dict[str, float]) -> None:
-    """A missing or extra parameter is named, not ignored."""
-    with pytest.raises(InvalidParameterError, match="Policy 'fixed' takes keep; got"):
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"kep": 0.1}, "has no parameter 'kep'; did you mean 'keep'"),
+        ({"keep": 0.1, "tau": 1.0}, "has no parameter 'tau'; it takes keep"),
+        ({"keep": "much"}, "expected keep to be a number above 0 and up to 1"),
+        ({"keep": 0.0}, "got 0.0"),
+        ({"keep": True}, "got True"),
+    ],
+)
+def test_parameters_must_be_those_of_the_policy(
+    parameters: dict[str, Any], message: str
+) -> None:
+    """An unknown parameter, or one out of range, is named and not ignored."""
+    with pytest.raises(InvalidParameterError, match=message):
         create_policy("fixed", **parameters)
+
+
+def test_a_parameter_that_is_not_given_has_its_default() -> None:
+    """None counts as not given, as an absent key of a spec does."""
+    assert create_policy("fixed") == create_policy("fixed", keep=None) == FixedKeep(0.1)

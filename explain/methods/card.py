@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The definition card of an attribution method. No torch here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from explain.parameters import Parameter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodCard:
+    """A method's definition: what a reader of the report needs to know.
+
+    Attributes:
+        name: The name that an audit uses.
+        title: The field's name for it.
+        formula: The definition, in one line of plain text.
+        source: Paper, section and equation.
+        map_kind: What the map's axes are.
+        signed: Whether values below zero (evidence against) occur.
+        cost: In forward passes, for people.
+        does_not_show: Warns of the wrong conclusion.
+        parameters: What can be set, with meaning and default.
+        needs_layer: Whether it taps a layer.
+        pixel_resolution: Whether its maps are as large as the input; such maps are
+            pooled to ``explain.grid`` before they are stored.
+        complete: Whether its maps should sum to the change of the output (a
+            completeness axiom), so that a residual can be given.
+    """
+
+    name: str
+    title: str
+    formula: str
+    source: str
+    map_kind: str = "pixels"
+    signed: bool
+    cost: str
+    does_not_show: str
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    needs_layer: bool = True
+    pixel_resolution: bool = False
+    complete: bool = False

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The definition card of a threshold policy. No torch here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from explain.parameters import Parameter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyCard:
+    """A policy's definition and its parameters with their meaning.
+
+    Attributes:
+        name: The name that an audit uses.
+        rule: What is kept, in one or two sentences.
+        source: Paper and section, or the standard rule's usual citation.
+        parameters: What can be set, with meaning and default.
+        cost: In forward passes an item beside the map, for people.
+    """
+
+    name: str
+    rule: str
+    source: str
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    cost: str = "none"

@@ -6,18 +6,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from pipeline.errors import ModelError
 from pipeline.models.architecture import Architecture
+from pipeline.models.arguments import TIMM, TORCHVISION, checked_arguments
 from pipeline.models.weights import file_sha256, load_into, read_state, state_sha256
 from pipeline.spec import ModelSpec
 
 GROUP = "affidavit.models"
 #: `weights: hub` is how a spec says that weights may be fetched at run time.
 HUB = "hub"
+
+#: What a network's code raises for arguments that do not suit it.
+_BUILD_FAILURES = (
+    TypeError,
+    ValueError,
+    RuntimeError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +114,7 @@ def _torchvision(name: str, spec: ModelSpec, *, pretrained: bool) -> nn.Module:
                 "audits of those are not supported."
             )
         raise ModelError(_unknown("torchvision model", name, known))
-    arguments = dict(spec.arguments)
+    arguments = checked_arguments(spec.source, spec.arguments, TORCHVISION)
     if name in {"googlenet", "inception_v3"}:
         # Their default initialisation takes half a minute and is overwritten anyway.
         arguments.setdefault("init_weights", False)
@@ -110,14 +122,23 @@ def _torchvision(name: str, spec: ModelSpec, *, pretrained: bool) -> nn.Module:
         module: nn.Module = models.get_model(
             name, weights="DEFAULT" if pretrained else None, **arguments
         )
-    except (TypeError, ValueError) as exc:
-        raise ModelError(f"torchvision's {name} refuses its arguments: {exc}.") from exc
+    except _BUILD_FAILURES as exc:
+        raise _unbuildable(f"torchvision's {name}", exc) from exc
     except OSError as exc:
-        raise ModelError(
-            f"The weights of torchvision's {name} cannot be fetched from the hub; "
-            "give a file under model.weights."
-        ) from exc
+        raise _unfetched(f"torchvision's {name}") from exc
     return module
+
+
+def _unbuildable(what: str, error: Exception) -> ModelError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return ModelError(f"{what} refuses model.arguments: {lines[0].rstrip('.')}.")
+
+
+def _unfetched(what: str) -> ModelError:
+    return ModelError(
+        f"The weights of {what} cannot be fetched from the hub; give a file under "
+        "model.weights."
+    )
 
 
 def _timm(name: str, spec: ModelSpec, *, pretrained: bool) -> nn.Module:
@@ -130,11 +151,13 @@ def _timm(name: str, spec: ModelSpec, *, pretrained: bool) -> nn.Module:
         ) from exc
     if not timm.is_model(name):
         raise ModelError(_unknown("timm model", name, timm.list_models()))
-    arguments: dict[str, Any] = dict(spec.arguments)
+    arguments = checked_arguments(spec.source, spec.arguments, TIMM)
     try:
         module: nn.Module = timm.create_model(name, pretrained=pretrained, **arguments)
-    except (TypeError, ValueError, RuntimeError) as exc:
-        raise ModelError(f"timm's {name} cannot be built: {exc}.") from exc
+    except _BUILD_FAILURES as exc:
+        raise _unbuildable(f"timm's {name}", exc) from exc
+    except OSError as exc:
+        raise _unfetched(f"timm's {name}") from exc
     return module
 
 
@@ -162,9 +185,10 @@ def _registered(name: str, *, plugins: bool) -> Architecture:
 
 def _built(architecture: Architecture, spec: ModelSpec) -> nn.Module:
     try:
-        module = architecture.build(**spec.arguments)
+        arguments = checked_arguments(spec.source, spec.arguments, None)
+        module = architecture.build(**arguments)
     except TypeError as exc:
-        raise ModelError(f"{spec.source} refuses model.arguments: {exc}.") from exc
+        raise _unbuildable(spec.source, exc) from exc
     if not isinstance(module, nn.Module):
         raise ModelError(
             f"{spec.source} built a {type(module).__name__}, expected a "

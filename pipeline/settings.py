@@ -99,10 +99,13 @@ class Settings(BaseSettings):
         default=5, gt=0, description="Seconds between the control worker's rounds."
     )
     hint_timeout_s: float = Field(
-        default=60, gt=0, description="Seconds until an unclaimed hint is sent again."
+        default=60,
+        gt=0,
+        description="Seconds until an unclaimed hint is sent again; each further time "
+        "takes twice as long.",
     )
     dispatch_window: int = Field(
-        default=16, ge=1, description="Most shards of all runs hinted at a time."
+        default=16, ge=1, description="Most shards of a queue hinted at a time."
     )
     max_item_bytes: int = Field(
         default=268_435_456, ge=1, description="Largest input file, in bytes."

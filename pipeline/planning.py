@@ -28,6 +28,7 @@ from pipeline.executor import Executor
 from pipeline.labels import ClassNames, load_class_names
 from pipeline.models.loading import HUB, LoadedModel, load_model
 from pipeline.paths import AllowedRoots
+from pipeline.probe_failures import told_as_sentences
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.sources.opening import open_source
@@ -100,7 +101,8 @@ def prepare(
         weights=_weights_path(resolved),
         plugins=services.settings.plugins,
     )
-    plan, executor = _probe(resolved, model, chosen, roots)
+    with told_as_sentences(resolved):
+        plan, executor = _probe(resolved, model, chosen, roots)
     return PreparedAudit(
         written=written,
         resolved=resolved,

@@ -98,7 +98,7 @@ def prepare(
     )
     model = load_model(
         resolved.model,
-        weights=_weights_path(resolved),
+        weights=_weights_path(resolved, roots),
         plugins=services.settings.plugins,
     )
     with told_as_sentences(resolved):
@@ -167,9 +167,11 @@ def resolve_paths(spec: AuditSpec, *, base: Path, roots: AllowedRoots) -> AuditS
     return spec.model_copy(update={"model": model, "data": data})
 
 
-def _weights_path(spec: AuditSpec) -> Path | None:
+def _weights_path(spec: AuditSpec, roots: AllowedRoots) -> Path | None:
     weights = spec.model.weights
-    return None if weights is None or weights == HUB else Path(weights)
+    if weights is None or weights == HUB:
+        return None
+    return roots.resolve(weights, base=Path("/"))  # it is absolute by now
 
 
 def build_executor(
@@ -179,13 +181,16 @@ def build_executor(
     device: torch.device,
     model_sha256: str,
     plugins: bool,
+    roots: AllowedRoots,
 ) -> Executor:
     """Return an executor for a stored run, its weights checked against the run's.
 
     Raises:
         ModelError: the weights are not those that the run was planned with.
+        PathEscapeError: they lie outside the roots.
     """
-    model = load_model(spec.model, weights=_weights_path(spec), plugins=plugins)
+    weights = _weights_path(spec, roots)
+    model = load_model(spec.model, weights=weights, plugins=plugins)
     if model.sha256 != model_sha256:
         raise ModelError(
             f"The weights have SHA-256 {model.sha256}, but the run was planned with "

@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     allowed_roots: str | None = Field(
         default=None,
         description="Folders that specs may read from, separated like PATH; default: "
-        "the spec's folder and the working directory.",
+        "the spec's folder and the working directory, for workers the latter alone.",
     )
     device: str = Field(
         default="auto",

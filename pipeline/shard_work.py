@@ -77,12 +77,19 @@ class RunContext:
         return max(1, min(8, self.plan.threads))
 
 
-def make_context(services: Services, run: RunTable, executor: Executor) -> RunContext:
-    """Return the context in which a run's shards are worked on."""
+def make_context(
+    services: Services, run: RunTable, executor: Executor, *, roots: AllowedRoots
+) -> RunContext:
+    """Return the context in which a run's shards are worked on.
+
+    Args:
+        services: How inputs are reached.
+        run: The run.
+        executor: Its network.
+        roots: The folders that this process may read.
+    """
     spec = AuditSpec.model_validate(run.spec)
     plan = RunPlan.from_json(run.plan)
-    given = services.settings.extra_roots
-    roots = AllowedRoots(given or tuple(Path(root) for root in plan.roots))
     columns = spec.data.columns
     return RunContext(
         run_id=run.id,

@@ -67,7 +67,8 @@ class Settings(BaseSettings):
         default="auto", description="auto: console on a terminal, else JSON."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severe events to log."
+        default="info",
+        description="Least severe events to log; libraries are heard from warning on.",
     )
     s3_endpoint_url: str | None = Field(
         default=None, description="Endpoint of an S3-compatible server."

@@ -2,6 +2,7 @@
 """The command `affidavit`: its commands, and how errors become exit codes."""
 
 import gc
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -72,6 +73,8 @@ def main() -> None:
     """Run the command line and exit with a documented code."""
     # Start-up makes many objects and no garbage; collecting costs a tenth of it.
     gc.set_threshold(50_000, 20, 20)
+    # Libraries may name inputs in what they log; commands tell errors themselves.
+    logging.getLogger().addHandler(logging.NullHandler())
     code = run_command(sys.argv[1:])
     if "torch" not in sys.modules:
         # What is left goes with the process; looking through it would take a fifth

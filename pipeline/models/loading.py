@@ -12,7 +12,13 @@ from torch import nn
 from pipeline.errors import ModelError
 from pipeline.models.architecture import Architecture
 from pipeline.models.arguments import TIMM, TORCHVISION, checked_arguments
-from pipeline.models.weights import file_sha256, load_into, read_state, state_sha256
+from pipeline.models.weights import (
+    WeightsFile,
+    load_into,
+    read_file,
+    read_state,
+    state_sha256,
+)
 from pipeline.spec import ModelSpec
 
 GROUP = "affidavit.models"
@@ -59,9 +65,7 @@ def load_model(
         ModelError: architecture unknown or not installed, weights missing, of another
             digest, not fitting, not finite, or holding code.
     """
-    sha256 = None
-    if weights is not None:
-        sha256 = _checked_digest(weights, spec.sha256)
+    file = None if weights is None else _checked(weights, spec.sha256)
     kind, _, name = spec.source.rpartition(":")
     pretrained = spec.weights == HUB
     if kind == "torchvision":
@@ -71,12 +75,11 @@ def load_model(
     else:
         architecture = _registered(spec.source, plugins=plugins)
         module = _built(architecture, spec)
-        if weights is None and architecture.default_weights is not None:
-            weights = architecture.default_weights()
-            sha256 = _checked_digest(weights, spec.sha256)
-    if weights is not None and sha256 is not None:
-        load_into(module, read_state(weights), weights)
-        return LoadedModel(module=module, sha256=sha256)
+        if file is None and architecture.default_weights is not None:
+            file = _checked(architecture.default_weights(), spec.sha256)
+    if file is not None:
+        load_into(module, read_state(file), file.path)
+        return LoadedModel(module=module, sha256=file.sha256)
     if not pretrained:
         raise ModelError(
             f"The spec names no weights for {spec.source}; set model.weights to a "
@@ -88,11 +91,13 @@ def load_model(
     return LoadedModel(module=module, sha256=found)
 
 
-def _checked_digest(weights: Path, expected: str | None) -> str:
-    found = file_sha256(weights)
-    if expected is not None and found != expected:
-        raise ModelError(_mismatch(f"The weights file {weights}", expected, found))
-    return found
+def _checked(weights: Path, expected: str | None) -> WeightsFile:
+    file = read_file(weights)
+    if expected is not None and file.sha256 != expected:
+        raise ModelError(
+            _mismatch(f"The weights file {weights}", expected, file.sha256)
+        )
+    return file
 
 
 def _mismatch(what: str, expected: str, found: str) -> str:

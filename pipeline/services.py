@@ -92,6 +92,7 @@ class Services:
         limits = Limits(
             max_bytes=self.settings.max_item_bytes,
             max_pixels=self.settings.max_item_pixels,
+            decoding_bytes=self.settings.decoding_bytes,
         )
         return ItemReader(roots, self.s3_client, limits)
 

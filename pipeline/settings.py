@@ -112,7 +112,13 @@ class Settings(BaseSettings):
         default=268_435_456, ge=1, description="Largest input file, in bytes."
     )
     max_item_pixels: int = Field(
-        default=100_000_000, ge=1, description="Largest picture, in pixels."
+        default=50_000_000, ge=1, description="Largest picture, in pixels."
+    )
+    decoding_bytes: int = Field(
+        default=1_073_741_824,
+        ge=1,
+        description="Memory that the threads of a process take together to decode "
+        "pictures, 11 to 18 bytes a pixel; others wait for their turn.",
     )
     plugins: bool = Field(
         default=False,

@@ -19,6 +19,7 @@ from pipeline.errors import AuditError, InfrastructureError
 from pipeline.executor import Executor
 from pipeline.labels import ClassNames
 from pipeline.lease_keeper import LeaseKeeper
+from pipeline.memory_budget import MemoryBudget
 from pipeline.packing import write_artifact
 from pipeline.paths import AllowedRoots
 from pipeline.preparing import ItemPreparer, prepare_batches
@@ -104,6 +105,7 @@ def make_context(
             classes=ClassNames(plan.classes, count=plan.class_count),
             label_required=plan.target == "label",
             strict_labels=columns.label is not None,
+            budget=MemoryBudget(services.settings.decoding_bytes),
         ),
     )
 

@@ -137,7 +137,7 @@ class ColumnsSpec(SpecSection):
         default=None,
         description="Person or account; naming it turns URIs and groups into tokens.",
     )
-    groups: list[str] = Field(
+    groups: list[Annotated[str, Field(max_length=150)]] = Field(
         default_factory=list, description="Columns to break results down by."
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from storage.bulk import insert_rows
 from storage.engine import reading
@@ -19,28 +19,25 @@ def write_locations(session: Session, rows: Sequence[dict[str, Any]]) -> None:
 
 def mark_duplicates(session: Session, run_id: str) -> int:
     """Each item with the URI of an earlier one points at it; return how many do."""
-    earlier = aliased(LocationTable)
     first = (
-        sa.select(sa.func.min(earlier.item_index))
-        .where(earlier.run_id == run_id, earlier.uri == LocationTable.uri)
-        .scalar_subquery()
-    )
-    doubled = (
-        sa.select(LocationTable.uri)
+        sa.select(
+            LocationTable.uri, sa.func.min(LocationTable.item_index).label("item_index")
+        )
         .where(LocationTable.run_id == run_id)
         .group_by(LocationTable.uri)
         .having(sa.func.count() > 1)
+        .subquery("first")
     )
-    if session.execute(doubled.limit(1)).first() is None:
-        return 0
+    # One pass to group and one to join, whatever the share of duplicates.
     result: sa.CursorResult[Any] = session.connection().execute(
         sa.update(LocationTable)
         .where(
             LocationTable.run_id == run_id,
-            LocationTable.uri.in_(doubled),
-            LocationTable.item_index > first,
+            LocationTable.uri == first.c.uri,
+            # The sum keeps SQLite from looking the index up by key, once for each URI.
+            LocationTable.item_index + 0 > first.c.item_index,
         )
-        .values(duplicate_of=first)
+        .values(duplicate_of=first.c.item_index)
         .execution_options(synchronize_session=False)
     )
     return int(result.rowcount)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random tokens for persons, accounts and group values."""
 
+import hashlib
 import secrets
 from collections.abc import Iterable
 
@@ -40,7 +41,13 @@ def tokens_for(session: Session, kind: str, values: Iterable[str]) -> dict[str, 
     hold(session, Lock.SUBJECTS)
     now = session.scalar(sa.select(epoch_now()))
     rows = [
-        {"token": new_token(), "kind": kind, "value": value, "created_at": now}
+        {
+            "token": new_token(),
+            "kind": kind,
+            "value": value,
+            "value_sha256": _digest(value),
+            "created_at": now,
+        }
         for value in missing
     ]
     postgres = session.get_bind().dialect.name == "postgresql"
@@ -48,7 +55,7 @@ def tokens_for(session: Session, kind: str, values: Iterable[str]) -> dict[str, 
     # A planner that held the lock before may have met the same person; its token wins.
     session.execute(
         insert(SubjectTable).on_conflict_do_nothing(
-            index_elements=[SubjectTable.kind, SubjectTable.value]
+            index_elements=[SubjectTable.kind, SubjectTable.value_sha256]
         ),
         rows,
     )
@@ -61,8 +68,14 @@ def _known(session: Session, kind: str, values: list[str]) -> dict[str, str]:
         rows = session.execute(
             sa.select(SubjectTable.value, SubjectTable.token).where(
                 SubjectTable.kind == kind,
-                SubjectTable.value.in_(values[start : start + 500]),
+                SubjectTable.value_sha256.in_(
+                    [_digest(value) for value in values[start : start + 500]]
+                ),
             )
         )
         found.update((row.value, row.token) for row in rows)
     return found
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()

@@ -140,7 +140,6 @@ class LocationTable(Table):
     """The manifest: where each item is. Holds personal data (URIs, group values)."""
 
     __tablename__ = "locations"
-    __table_args__ = (Index("ix_locations_run_id_uri", "run_id", "uri"),)
 
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     item_index: Mapped[int] = mapped_column(BigInteger, primary_key=True)
@@ -164,13 +163,17 @@ class SubjectTable(Table):
     """Random tokens of persons, accounts and group values. Holds personal data."""
 
     __tablename__ = "subjects"
-    __table_args__ = (UniqueConstraint("kind", "value"),)
+    __table_args__ = (
+        UniqueConstraint("kind", "value_sha256", name="uq_subjects_kind_value_sha256"),
+    )
 
     token: Mapped[str] = mapped_column(String(32), primary_key=True)
     #: `subject`, or `group:<column>` for a value of a group column.
     kind: Mapped[str] = mapped_column(String(200))
     value: Mapped[str] = mapped_column(Text)
     created_at: Mapped[float]
+    #: Stands for the value in the index, which cannot hold long ones.
+    value_sha256: Mapped[str] = mapped_column(String(64))
 
 
 class ItemTable(Table):

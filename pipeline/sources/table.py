@@ -27,6 +27,9 @@ from pipeline.spec import ColumnsSpec
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 
+#: Characters of a path, a label or a subject; more is a file in a cell, or damage.
+MAX_CELL = 8192
+
 
 class _Facts(NamedTuple):
     size_bytes: int | None
@@ -111,11 +114,8 @@ class _Rows:
         roles: dict[str, str | None] = {}
         groups: dict[str, str] = {}
         for (role, name), cell in zip(self.wanted, row, strict=True):
-            if cell is not None and "\0" in cell:
-                raise SourceError(
-                    f"Row {number} of {self._where} holds a NUL character in column"
-                    f" {name!r}; remove it."
-                )
+            if cell is not None:
+                self._refuse_odd(cell, number, name)
             if role != "groups":
                 roles[role] = cell
             elif cell is not None:
@@ -138,6 +138,18 @@ class _Rows:
             subject=roles.get("subject"),
             groups=groups,
         )
+
+    def _refuse_odd(self, cell: str, number: int, name: str) -> None:
+        if "\0" in cell:
+            raise SourceError(
+                f"Row {number} of {self._where} holds a NUL character in column"
+                f" {name!r}; remove it."
+            )
+        if len(cell) > MAX_CELL:
+            raise SourceError(
+                f"Row {number} of {self._where} holds {len(cell):,} characters in"
+                f" column {name!r}, at most {MAX_CELL:,} are expected; shorten it."
+            )
 
     def _absolute(self, text: str) -> str:
         """Return the text as an absolute path or S3 URI."""

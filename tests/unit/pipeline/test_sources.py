@@ -297,6 +297,18 @@ def test_parquet_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         list(opened(tmp_path, "m.parquet").items())
 
 
+def test_a_cell_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    """Eight thousand characters are read, more are told by their row."""
+    long = "x" * 8192
+    (tmp_path / "m.csv").write_text(f"path,label\na.png,{long}\n")
+    columns = ColumnsSpec(label="label")
+    (item,) = opened(tmp_path, "m.csv", columns=columns).items()
+    assert item.label == long
+    (tmp_path / "m.csv").write_text(f"path,label\na.png,b\nb.png,{long}x\n")
+    with pytest.raises(SourceError, match=r"Row 2 of .* 8,193 .* 'label'.* shorten it"):
+        list(opened(tmp_path, "m.csv", columns=columns).items())
+
+
 def test_a_column_of_lists_is_refused(tmp_path: Path) -> None:
     """A column that holds no single values is named with what it holds."""
     for values in ([["a"], ["b"]], [b"a", b"b"]):

@@ -101,6 +101,10 @@ def test_the_template_shows_every_key() -> None:
             "f.yaml:2: model.preprocess: mean and std need one value each",
         ),
         (
+            SMALL.replace("photos", f"photos, columns: {{groups: [{'g' * 151}]}}"),
+            "f.yaml:3: data.columns.groups[0]: expected at most 150 characters",
+        ),
+        (
             SMALL.replace("resnet18", "resnet18, classes: [cat, 3]"),
             "f.yaml:2: model.classes[1]: expected text, got the number 3; put it in",
         ),

@@ -7,13 +7,15 @@ second, a linear layer and a layer norm put theirs last. A container has the
 layout of whichever of them gave the same shape.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import nn
 
 from explain.architectures.layouts import ChannelsFirst, ChannelsLast, Layout, Tokens
 from explain.architectures.trace import LayerRecord, Trace
+
+Shape = tuple[int, ...]
 
 #: Most tokens that may stand before the places: a class token, a distillation
 #: token and registers. What leaves more over is no grid.
@@ -22,41 +24,41 @@ _MOST_PREFIX = 16
 _HALVINGS = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Grids:
     """What one forward pass shows of axes and grids.
 
     Attributes:
         image: Height and width of the example.
-        first: Shapes with channels second, as some convolution gave them.
-        last: Shapes with channels last, as some linear layer or norm gave them.
+        second: Shapes with channels second, with the layers that gave them.
+        last: Shapes with channels last, with the layers that gave them.
         grids: Heights and widths of the convolutions' maps and their halvings,
             by which tokens are laid out.
     """
 
     image: tuple[int, int]
-    first: frozenset[tuple[int, ...]]
-    last: frozenset[tuple[int, ...]]
+    second: Mapping[Shape, list[str]]
+    last: Mapping[Shape, list[str]]
     grids: tuple[tuple[int, int], ...]
 
     @classmethod
     def of(cls, trace: Trace, image: tuple[int, int]) -> "Grids":
         """Return what the trace shows."""
-        first: set[tuple[int, ...]] = set()
-        last: set[tuple[int, ...]] = set()
+        second: dict[Shape, list[str]] = {}
+        last: dict[Shape, list[str]] = {}
         grids: dict[tuple[int, int], None] = {}
         for record in trace.layers.values():
             if record.shape is None:
                 continue
             axis = _channel_axis(record)
             if axis == -1:
-                last.add(record.shape)
+                last.setdefault(record.shape, []).append(record.name)
             elif axis == 1:
-                first.add(record.shape)
+                second.setdefault(record.shape, []).append(record.name)
                 if isinstance(record.module, nn.Conv2d) and len(record.shape) == 4:
                     grids[record.shape[2], record.shape[3]] = None
         halved = dict.fromkeys(pair for grid in grids for pair in _halvings(grid))
-        return cls(image, frozenset(first), frozenset(last), (*grids, *halved))
+        return cls(image, second, last, (*grids, *halved))
 
     def layout(self, record: LayerRecord) -> Layout | None:
         """Return how the layer lays its map out; None where it yields no map."""
@@ -67,16 +69,29 @@ class Grids:
             return self._tokens(shape) if shape in self.last else None
         if len(shape) != 4:
             return None
-        axis = _channel_axis(record)
-        if axis is None and shape in self.last and shape not in self.first:
-            axis = -1
+        axis = _channel_axis(record) or self._axis_of_container(record.name, shape)
         if axis == -1:
             extent = shape[1] * shape[2] > 1
             fits = extent and self._spans_image(shape[1], shape[2])
             return ChannelsLast() if fits else None
-        return ChannelsFirst() if shape[2] * shape[3] > 1 else None
+        return ChannelsFirst() if axis == 1 and shape[2] * shape[3] > 1 else None
 
-    def _tokens(self, shape: tuple[int, ...]) -> Tokens | None:
+    def _axis_of_container(self, name: str, shape: Shape) -> int | None:
+        """Return the channel axis of a shape, by the layers that gave the same shape.
+
+        Only where height, width and channels are equal can these contradict each
+        other. Then those inside the container decide, if they agree; else None.
+        """
+        if shape not in self.last:
+            return 1
+        if shape not in self.second:
+            return -1
+        inside = f"{name}."
+        last = any(given.startswith(inside) for given in self.last[shape])
+        second = any(given.startswith(inside) for given in self.second[shape])
+        return None if last == second else -1 if last else 1
+
+    def _tokens(self, shape: Shape) -> Tokens | None:
         """Return the grid that leaves the fewest tokens before the places."""
         tokens = shape[1]
         fitting = [

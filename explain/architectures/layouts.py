@@ -92,8 +92,8 @@ class Tokens:
 
     def to_map(self, output: Tensor) -> Tensor:
         """Return the tokens that are places, on their grid; a view."""
-        places = output[:, self.prefix :]
-        return places.unflatten(1, (self.height, self.width)).permute(0, 3, 1, 2)
+        shape = (len(output), self.height, self.width, output.shape[2])
+        return output[:, self.prefix :].view(shape).permute(0, 3, 1, 2)
 
     def from_map(self, maps: Tensor, like: Tensor) -> Tensor:
         """Return the map as tokens, behind the prefix of ``like``.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from explain.architectures.candidates import Candidates
-from explain.architectures.layouts import ChannelsFirst, Layout
+from explain.architectures.layouts import ChannelsFirst, Layout, Tokens
 from explain.architectures.tapped import TappedLayer
 from explain.architectures.trace import LayerRecord, example_for
 from explain.errors import (
@@ -93,11 +93,11 @@ def _automatic(model: nn.Module, candidates: Candidates) -> TappedLayer:
     latest = next(candidates.ranked(None), None)
     if latest is None:
         raise _no_map(model)
-    if live is None and not isinstance(candidates.layout(latest), ChannelsFirst):
+    if live is None and isinstance(candidates.layout(latest), Tokens):
         raise UnsupportedModelError(
-            "The layer of a transformer is found by a backward pass, which this model"
-            " does not allow here; give it real weights (not the meta device), or"
-            " name a layer."
+            "The layer of a transformer with tokens is found by a backward pass, which"
+            " this model does not allow here; give it real weights (not the meta"
+            " device), or name a layer."
         )
     record = next(candidates.ranked(live), None)
     if record is None and isinstance(candidates.layout(latest), ChannelsFirst):
@@ -153,7 +153,9 @@ def _output_in_words(record: LayerRecord) -> str:
     """Return what the layer gave, for a message."""
     if record.shape is None:
         return "no single tensor"
-    return f"an output of shape {record.shape}"
+    alike = len(record.shape) == 4 and len({*record.shape[1:]}) == 1
+    doubt = ", whose channels cannot be told from its places" if alike else ""
+    return f"an output of shape {record.shape}{doubt}"
 
 
 def _tapped(

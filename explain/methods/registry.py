@@ -15,6 +15,15 @@ from explain.parameters import resolved
 #: Module and class of each method; imported when it is first asked for.
 _CLASSES: dict[str, tuple[str, str]] = {
     "gradcam": ("explain.methods.gradcam", "GradCam"),
+    "gradcam_plus_plus": ("explain.methods.gradcam_plus_plus", "GradCamPlusPlus"),
+    "hirescam": ("explain.methods.hirescam", "HiResCam"),
+    "xgradcam": ("explain.methods.xgradcam", "XGradCam"),
+    "layercam": ("explain.methods.layercam", "LayerCam"),
+    "eigencam": ("explain.methods.eigencam", "EigenCam"),
+    "scorecam": ("explain.methods.scorecam", "ScoreCam"),
+    "ablationcam": ("explain.methods.ablationcam", "AblationCam"),
+    "cam": ("explain.methods.cam", "Cam"),
+    "guided_gradcam": ("explain.methods.guided_gradcam", "GuidedGradCam"),
 }
 
 

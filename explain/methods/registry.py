@@ -15,6 +15,8 @@ from explain.parameters import resolved
 #: Module and class of each method; imported when it is first asked for.
 _CLASSES: dict[str, tuple[str, str]] = {
     "gradcam": ("explain.methods.gradcam", "GradCam"),
+    "input_gradient": ("explain.methods.input_gradient", "InputGradient"),
+    "guided_backprop": ("explain.methods.guided_backprop", "GuidedBackprop"),
 }
 
 

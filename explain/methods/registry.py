@@ -24,6 +24,8 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "ablationcam": ("explain.methods.ablationcam", "AblationCam"),
     "cam": ("explain.methods.cam", "Cam"),
     "guided_gradcam": ("explain.methods.guided_gradcam", "GuidedGradCam"),
+    "input_gradient": ("explain.methods.input_gradient", "InputGradient"),
+    "guided_backprop": ("explain.methods.guided_backprop", "GuidedBackprop"),
 }
 
 

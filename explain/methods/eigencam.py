@@ -104,8 +104,9 @@ def _first_component(centred: Tensor) -> Tensor:
     channels, places = centred.shape[1:]
     if places <= channels:
         values, vectors = torch.linalg.eigh(centred.transpose(1, 2) @ centred)
-        places_first: Tensor = vectors[..., -1]
-        return places_first * values[..., -1:].clamp(min=0).sqrt()
+        length: Tensor = values[..., -1:].clamp(min=0).sqrt()
+        shape: Tensor = vectors[..., -1]
+        return length * shape
     _, vectors = torch.linalg.eigh(centred @ centred.transpose(1, 2))
     direction: Tensor = vectors[..., -1:]
     return (direction * centred).sum(dim=1)

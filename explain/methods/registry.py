@@ -16,7 +16,16 @@ from explain.parameters import resolved
 _CLASSES: dict[str, tuple[str, str]] = {
     "gradcam": ("explain.methods.gradcam", "GradCam"),
     "input_gradient": ("explain.methods.input_gradient", "InputGradient"),
+    "smoothgrad": ("explain.methods.smoothgrad", "SmoothGrad"),
+    "integrated_gradients": (
+        "explain.methods.integrated_gradients",
+        "IntegratedGradients",
+    ),
     "guided_backprop": ("explain.methods.guided_backprop", "GuidedBackprop"),
+    "occlusion": ("explain.methods.occlusion", "Occlusion"),
+    "rise": ("explain.methods.rise", "Rise"),
+    "lime": ("explain.methods.lime", "Lime"),
+    "kernelshap": ("explain.methods.kernelshap", "KernelShap"),
 }
 
 

@@ -134,8 +134,14 @@ def _segment(
     segmentation: Any = import_module("skimage.segmentation")
     colour = picture.shape[2] == 3
     if algorithm == "slic":
+        # Slightly smoothed, or else SLIC makes one single part of a noisy image.
         labels = segmentation.slic(
-            picture, n_segments=segments, compactness=10, start_label=0, channel_axis=-1
+            picture,
+            n_segments=segments,
+            compactness=20,
+            sigma=1,
+            start_label=0,
+            channel_axis=-1,
         )
     else:
         # The settings of the LIME package.

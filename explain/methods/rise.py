@@ -130,7 +130,9 @@ class Rise:
                 [
                     mask[down : down + size[0], right : right + size[1]]
                     for mask, (down, right) in zip(
-                        upsample(kept.to(device), large), shifts, strict=True
+                        upsample(kept.to(device, non_blocking=True), large),
+                        shifts,
+                        strict=True,
                     )
                 ]
             )

@@ -16,6 +16,8 @@ from explain.errors import (
     UnsupportedModelError,
 )
 from explain.methods import METHODS, create_method
+from explain.methods.perturbation_cards import PERTURBATION_CARDS
+from explain.methods.pixel_cards import PIXEL_CARDS
 
 Builder = Callable[..., nn.Module]
 
@@ -54,8 +56,7 @@ def method(name: str, model: nn.Module) -> Any:
 
 def test_every_method_of_the_two_families_is_tested_here() -> None:
     """A method that is added to the cards must pass what follows."""
-    own = {name for name, card in METHODS.items() if not card.needs_layer}
-    assert own <= set(OPTIONS) | {"guided_gradcam"}
+    assert {card.name for card in (*PIXEL_CARDS, *PERTURBATION_CARDS)} == set(OPTIONS)
 
 
 @EACH
@@ -341,6 +342,19 @@ def test_a_network_that_overwrites_its_input_is_explained_alike(name: str) -> No
     assert torch.equal(inputs, given)
     plain = method(name, Net(inplace=False)).explain(inputs, None)
     assert torch.equal(ours.maps, plain.maps)
+
+
+@EACH
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (5, 2)])
+def test_the_smallest_images_are_explained(
+    tiny_net: Builder, name: str, size: tuple[int, int]
+) -> None:
+    """An image of a single pixel or a single row is an image."""
+    inputs = scenes(2, height=size[0], width=size[1])
+    result = create_method(name, tiny_net()).explain(inputs, None, context((0, 1), 64))
+    assert len(result.maps) == 2
+    assert result.maps.ndim == 3
+    assert bool(result.maps.isfinite().all())
 
 
 @EACH

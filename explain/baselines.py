@@ -54,7 +54,7 @@ def blurred(inputs: Tensor, sigma: float) -> Tensor:
     """
     planes = inputs.flatten(0, 1).double()
     rows, columns = (
-        torch.from_numpy(_gaussian(side, sigma)).to(inputs.device)
+        torch.from_numpy(_gaussian(side, sigma)).to(inputs.device, non_blocking=True)
         for side in inputs.shape[2:]
     )
     # One product a plane: a plane's bits then do not depend on its neighbours.

@@ -135,7 +135,7 @@ def _shares(side: int, cells: int, device: torch.device) -> Tensor:
     overlap = (ends - torch.maximum(cell * side, place * cells)).clamp(min=0)
     # Tensors made under inference mode would poison later differentiable code.
     with torch.inference_mode(mode=False):
-        return (overlap.double() / side).to(device)
+        return (overlap.double() / side).to(device, non_blocking=True)
 
 
 def _require_maps(maps: Tensor) -> None:

@@ -130,7 +130,9 @@ def _path(inputs: Tensor, baseline: Tensor, points: tuple[float, ...]) -> MakeVa
     """Return what gives the images of a range of points between the two."""
     base = baseline.to(working_dtype(inputs))[:, None]
     way = inputs.to(base.dtype)[:, None] - base
-    places = torch.tensor(points, dtype=base.dtype, device=inputs.device)
+    places = torch.tensor(points, dtype=base.dtype)
+    # A copy that blocks would wait for all that the device has yet to do.
+    places = places.to(inputs.device, non_blocking=True)
 
     def between(start: int, stop: int) -> Tensor:
         share = places[start:stop, None, None, None]

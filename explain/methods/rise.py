@@ -31,6 +31,9 @@ from explain.methods.perturbed_scores import (
     unmoved,
 )
 
+#: From a range of masks to these, (k, H, W).
+MakeMasks = Callable[[int, int], Tensor]
+
 
 class Rise:
     """Randomised input sampling of one model."""
@@ -77,7 +80,6 @@ class Rise:
             logits, classes = plain_forward(self._model, inputs, targets)
             base = inputs.to(working_dtype(inputs))[:, None]
             size = (int(inputs.shape[2]), int(inputs.shape[3]))
-
             masks = self._maker(given.draws, size, inputs.device)
 
             def masked(start: int, stop: int) -> Tensor:
@@ -87,29 +89,17 @@ class Rise:
             scores, halved = perturbed_scores(
                 self._model, classes, self._masks, step, masked, probability
             )
-            weighted = torch.zeros(
-                *as_columns(classes).shape,
-                size[0] * size[1],
-                dtype=torch.float64,
-                device=inputs.device,
-            )
-
-            def add(start: int, stop: int) -> None:
-                flat = masks(start, stop).flatten(1).double()
-                # One product an item: its bits then do not depend on neighbours.
-                weights = scores[:, start:stop].transpose(1, 2).contiguous()
-                weighted.baddbmm_(weights, flat.expand(len(inputs), -1, -1))
-
-            halved |= in_pieces(self._masks, step, add)
-            maps = weighted.view(*weighted.shape[:2], *size)
-            maps = maps / (self._keep_probability * self._masks)
+            sums, fewer = _weighted_sums(scores, masks, step, size)
+            maps = sums / (self._keep_probability * self._masks)
             whole = probability(logits[:, None], as_columns(classes))[:, 0]
             blank = unmoved(scores, whole, inputs)
-        return perturbation_attribution(logits, classes, maps, blank, halved=halved)
+        return perturbation_attribution(
+            logits, classes, maps, blank, halved=halved or fewer
+        )
 
     def _maker(
         self, draws: ItemDraws, size: tuple[int, int], device: torch.device
-    ) -> Callable[[int, int], Tensor]:
+    ) -> MakeMasks:
         """Return what gives a range of the run's masks, (k, H, W) float32."""
         grid, keep = self._grid, self._keep_probability
         cells = [math.ceil(side / grid) for side in size]
@@ -130,9 +120,31 @@ class Rise:
                 [
                     mask[down : down + size[0], right : right + size[1]]
                     for mask, (down, right) in zip(
-                        upsample(kept.to(device), large), shifts, strict=True
+                        upsample(kept.to(device, non_blocking=True), large),
+                        shifts,
+                        strict=True,
                     )
                 ]
             )
 
         return masks
+
+
+def _weighted_sums(
+    scores: Tensor, masks: MakeMasks, step: int, size: tuple[int, int]
+) -> tuple[Tensor, bool]:
+    """Return the sum of score times mask, and whether its pieces were halved.
+
+    Shape: scores (N, P, T) -> (N, T, H, W) float64.
+    """
+    items, total, targets = scores.shape
+    sums = scores.new_zeros(items, targets, size[0] * size[1])
+
+    def add(start: int, stop: int) -> None:
+        flat = masks(start, stop).flatten(1).double()
+        weights = scores[:, start:stop].transpose(1, 2).contiguous()
+        # One product an item: its bits then do not depend on neighbours.
+        sums.baddbmm_(weights, flat.expand(items, -1, -1))
+
+    halved = in_pieces(total, step, add)
+    return sums.view(items, targets, *size), halved

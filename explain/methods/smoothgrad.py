@@ -100,7 +100,8 @@ class SmoothGrad:
 
         def noisy(start: int, stop: int) -> Tensor:
             draws = [context.draws.normal(draw, shape) for draw in range(start, stop)]
-            noise = torch.stack(draws, dim=1).to(inputs.device)
+            # A copy that blocks would wait for all that the device has yet to do.
+            noise = torch.stack(draws, dim=1).to(inputs.device, non_blocking=True)
             return (base + noise * reach).to(inputs.dtype)
 
         return noisy

@@ -304,6 +304,27 @@ def test_differs_from_torch_cam_where_that_forgets_the_denominator(
     assert float((scaled(ours.maps, 1e-8) - theirs).abs().max()) > 0.05
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("conv1", [[11.25, 13.5], [20.25, 22.5]]),
+        ("relu1", [[0.0, 4.0], [28.0, 32.5]]),
+    ],
+)
+@pytest.mark.parametrize("inplace", [False, True])
+def test_gives_the_constants_of_captums_own_tests(
+    name: str, expected: list[list[float]], inplace: bool
+) -> None:
+    """R6: on that library's own small network, to the last digit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from captum.testing.helpers.basic_models import BasicModel_ConvNet_One_Conv
+    model = BasicModel_ConvNet_One_Conv(inplace=inplace).eval()
+    inputs = torch.arange(16.0).view(1, 1, 4, 4)
+    method = create_method("gradcam", model, resolve_layer(model, name, inputs))
+    assert method.explain(inputs, torch.tensor([0])).maps.tolist() == [expected]
+
+
 @pytest.mark.parametrize("source", [(7, 7), (2, 3), (40, 30)])
 @pytest.mark.parametrize("target", [(224, 224), (20, 31)])
 def test_upsampling_equals_opencv(

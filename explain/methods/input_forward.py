@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A forward pass whose graph begins at the input itself."""
+"""Forward passes of whole inputs: with a graph that begins there, or with none."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from explain.errors import InvalidInputError, UnsupportedModelError
-from explain.methods.method import Attribution
+from explain.methods.method import Attribution, chosen_targets
 
 #: From a gradient (N, C, H, W) float32 to maps (N, H, W).
 GradientRule = Callable[[Tensor], Tensor]
@@ -72,7 +72,7 @@ class InputForward:
                 maps.append(rule(gradient).float())
                 blank.append((gradient == 0).all(dim=3).all(dim=2).all(dim=1))
         logits = self.logits.detach().float()
-        stacked = spoiled(torch.stack(maps, dim=1), logits, as_columns(classes))
+        stacked = spoiled(torch.stack(maps, dim=1), logits, classes)
         return Attribution(
             logits=logits,
             targets=classes,
@@ -98,6 +98,27 @@ def input_forward(model: nn.Module, inputs: Tensor) -> InputForward:
         # A network that works in place on its input gets a copy.
         logits = require_logits(model(root.clone()), len(inputs))
     return InputForward(logits, root)
+
+
+def plain_forward(
+    model: nn.Module, inputs: Tensor, targets: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return logits without a graph, in the model's type, and the target classes.
+
+    The model must be held by ``frozen``.
+
+    Shape: (N, K), and (N,) or (N, T) int64.
+
+    Raises:
+        InvalidInputError: the inputs are not a batch of images.
+        InvalidTargetError: a target class the model does not have.
+        UnsupportedModelError: the model does not return (N, K) logits.
+    """
+    require_images(inputs)
+    with torch.no_grad():
+        # A network that works in place on its input gets a copy.
+        logits = require_logits(model(inputs.detach().clone()), len(inputs))
+        return logits, chosen_targets(logits, targets)
 
 
 def require_images(inputs: Tensor) -> None:
@@ -149,7 +170,7 @@ def like_targets(values: Tensor, classes: Tensor) -> Tensor:
 def spoiled(maps: Tensor, logits: Tensor, classes: Tensor) -> Tensor:
     """Return the maps, NaN throughout where the target's logit is not finite.
 
-    Shape: maps (N, T, h, w), logits (N, K), classes (N, T) -> (N, T, h, w).
+    Shape: maps (N, T, h, w), logits (N, K), classes (N,) or (N, T) -> (N, T, h, w).
     """
-    sound = torch.isfinite(logits.gather(1, classes))
+    sound = torch.isfinite(logits.gather(1, as_columns(classes)))
     return torch.where(sound[:, :, None, None], maps, torch.nan)

@@ -25,7 +25,16 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "cam": ("explain.methods.cam", "Cam"),
     "guided_gradcam": ("explain.methods.guided_gradcam", "GuidedGradCam"),
     "input_gradient": ("explain.methods.input_gradient", "InputGradient"),
+    "smoothgrad": ("explain.methods.smoothgrad", "SmoothGrad"),
+    "integrated_gradients": (
+        "explain.methods.integrated_gradients",
+        "IntegratedGradients",
+    ),
     "guided_backprop": ("explain.methods.guided_backprop", "GuidedBackprop"),
+    "occlusion": ("explain.methods.occlusion", "Occlusion"),
+    "rise": ("explain.methods.rise", "Rise"),
+    "lime": ("explain.methods.lime", "Lime"),
+    "kernelshap": ("explain.methods.kernelshap", "KernelShap"),
 }
 
 

@@ -73,7 +73,8 @@ class ThresholdResult:
     what it found. ``cut`` is the smallest kept value, 0 where nothing is kept; with
     it ``kept``, the number of positions, rebuilds the mask where the policy is
     ``cut_based``. ``energy_retained`` is the share of the map's positive energy
-    inside the mask.
+    inside the mask. ``halved`` says that a forward pass had to be halved for lack of
+    memory, which changes last bits.
 
     Shape: mask (N, *positions) bool; requested, achieved, energy_retained (N,)
     float64; cut (N,) float32; kept (N,) int64; codes (N,) int8, a place in
@@ -88,6 +89,7 @@ class ThresholdResult:
     energy_retained: Tensor
     codes: Tensor
     levels: Levels | None = None
+    halved: bool = False
 
     @property
     def status(self) -> list[ThresholdStatus]:

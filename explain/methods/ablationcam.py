@@ -19,18 +19,9 @@ from explain.architectures.tapped import TappedLayer
 from explain.chunking import in_pieces
 from explain.context import ItemContext
 from explain.frozen import frozen
-from explain.methods.head_replay import (
-    Head,
-    noted_trunk,
-    replayed_head,
-    whole_network,
-)
+from explain.methods.head_replay import Head, head_of, noted_trunk, way_of
 from explain.methods.method import Attribution, chosen_targets
-from explain.methods.split_forward import SplitForward, split_forward
-
-#: How far a replayed head's logits may be from the network's, relative.
-_TOLERANCE = 1e-3
-_HALF_TOLERANCE = 5e-2
+from explain.methods.split_forward import split_forward
 
 
 class AblationCam:
@@ -73,18 +64,22 @@ class AblationCam:
                 forward = split_forward(self._model, self._layer, inputs, graph=False)
             classes = chosen_targets(forward.logits, targets)
             table = classes[:, None] if classes.ndim == 1 else classes
-            replays = self._replays(inputs, forward, trunk)
+            rooted = forward.root.detach()
+            images = [inputs[item : item + 1].detach() for item in range(len(inputs))]
+            outputs = [rooted[item : item + 1] for item in range(len(inputs))]
+            way = way_of(
+                self._model,
+                self._layer,
+                images[0],
+                outputs[0],
+                forward.logits[:1],
+                trunk,
+            )
             rows: list[Tensor] = []
             halved = False
-            for item in range(len(inputs)):
-                image = inputs[item : item + 1].detach()
-                output = forward.root[item : item + 1].detach()
-                if replays:
-                    with replayed_head(self._model, self._layer, image, trunk) as head:
-                        scores, less = self._scores(head, output, table[item], chunk)
-                else:
-                    head = whole_network(self._model, self._layer, image)
-                    scores, less = self._scores(head, output, table[item], chunk)
+            for image, output, wanted in zip(images, outputs, table, strict=True):
+                with head_of(self._model, self._layer, image, trunk, way) as head:
+                    scores, less = self._scores(head, output, wanted, chunk)
                 rows.append(scores)
                 halved |= less
         maps, blank = _maps(torch.stack(rows), forward.activation.float())
@@ -96,26 +91,6 @@ class AblationCam:
             zero_gradient=blank[:, 0] if single else blank,
             halved=halved,
         )
-
-    def _replays(
-        self, inputs: Tensor, forward: SplitForward, trunk: list[nn.Module]
-    ) -> bool:
-        """Say whether the head alone gives the network's logits on the first item."""
-        image, output = inputs[:1].detach(), forward.root[:1].detach()
-        try:
-            with replayed_head(self._model, self._layer, image, trunk) as head:
-                logits = head(torch.cat([output, output]))
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
-            return False
-        expected = forward.logits[:1].float().expand(2, -1)
-        if logits.shape != expected.shape:
-            return False
-        half = inputs.dtype in {torch.float16, torch.bfloat16}
-        tolerance = _HALF_TOLERANCE if half else _TOLERANCE
-        scale = expected.abs().amax()
-        return not bool(((logits.float() - expected).abs() > tolerance * scale).any())
 
     def _scores(
         self, head: Head, output: Tensor, classes: Tensor, chunk: int

@@ -18,6 +18,8 @@ from explain.context import ItemContext
 from explain.frozen import frozen
 from explain.maps import upsample
 from explain.methods.gradcam import GradCam
+from explain.methods.guided_backprop import guided_forward
+from explain.methods.input_gradient import largest_magnitude
 from explain.methods.method import Attribution
 
 
@@ -52,25 +54,16 @@ class GuidedGradCam:
             LayerError: the layer yields no map, or no score depends on it.
             UnsupportedModelError: the model has no ReLU to guide.
         """
-        # Only here, so that Grad-CAM's module does not load what it has no use for.
-        from explain.methods.guided_backprop import guided_gradient  # noqa: PLC0415
-
         with frozen(self._model):
             coarse = self._gradcam.explain(inputs, targets, context)
-            size = (inputs.shape[2], inputs.shape[3])
-            single = coarse.targets.ndim == 1
-            columns = [coarse.targets] if single else coarse.targets.unbind(dim=1)
-            fine: list[Tensor] = []
-            for classes in columns:
-                gradient = guided_gradient(self._model, inputs, classes)
-                fine.append(gradient.abs().amax(dim=1))
-        guided = fine[0] if single else torch.stack(fine, dim=1)
+            forward = guided_forward(self._model, inputs)
+            fine = forward.attribution(coarse.targets, largest_magnitude)
         with torch.no_grad():
+            size = (inputs.shape[2], inputs.shape[3])
             large = upsample(coarse.maps.flatten(0, -3), size)
-            maps = large.view_as(guided) * guided
-        return Attribution(
-            logits=coarse.logits,
-            targets=coarse.targets,
-            maps=maps,
-            zero_gradient=coarse.zero_gradient | (guided == 0).flatten(-2).all(dim=-1),
-        )
+            return Attribution(
+                logits=coarse.logits,
+                targets=coarse.targets,
+                maps=large.view_as(fine.maps) * fine.maps,
+                zero_gradient=coarse.zero_gradient | fine.zero_gradient,
+            )

@@ -2,16 +2,17 @@
 """The part of a network after the tapped layer, run again without the part before.
 
 PyTorch cannot enter a forward pass in its middle, and a hook cannot keep a layer
-from computing. So the network runs as a whole, on one image, while the modules
-that are done before the tapped layer hand out what they gave the first time, and
+from computing. So the network runs as a whole, while the modules that are done
+before the tapped layer hand out what they gave the first time, on one image, and
 the tapped layer's output is replaced by many changed copies of it. What goes
 around the layer (a residual connection) has one row and meets the many by
-broadcasting. Where a network does not take that (DenseNet concatenates), it runs
-whole, on copies of the image.
+broadcasting. Where a network does not take that, it runs whole, on copies of the
+image: which of the ways is right is found by trying.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from typing import Any
 
 import torch
@@ -21,6 +22,21 @@ from explain.architectures.tapped import TappedLayer
 
 #: From changed outputs of the tapped layer, (M, ...), to logits (M, K).
 Head = Callable[[Tensor], Tensor]
+
+#: How far a replayed head's logits may be from the network's, relative.
+_TOLERANCE = 1e-3
+_HALF_TOLERANCE = 5e-2
+
+
+class Way(Enum):
+    """How the head is run, in the order in which the ways are tried."""
+
+    #: On one image, trunk replayed: class tokens are made for as many rows as it has.
+    NARROW = "narrow"
+    #: On copies of the image, trunk replayed: rows are counted at the input.
+    WIDE = "wide"
+    #: On copies of the image, everything computed: the layer's input is concatenated.
+    WHOLE = "whole"
 
 
 @contextmanager
@@ -50,37 +66,75 @@ def noted_trunk(model: nn.Module, layer: TappedLayer) -> Iterator[list[nn.Module
 
 
 @contextmanager
-def replayed_head(
-    model: nn.Module, layer: TappedLayer, image: Tensor, trunk: list[nn.Module]
+def head_of(
+    model: nn.Module,
+    layer: TappedLayer,
+    image: Tensor,
+    trunk: list[nn.Module],
+    way: Way,
 ) -> Iterator[Head]:
     """Yield the head for one image (1, C, H, W); its trunk runs once, here.
 
     The model must be held by ``frozen``, and is itself again on every path.
     """
     tape = _Tape()
-    model_forwards = [(module, module.__dict__.get("forward")) for module in trunk]
+    replayed = [] if way is Way.WHOLE else trunk
+    found = [module.__dict__.get("forward") for module in replayed]
     try:
-        for module in trunk:
+        for module in replayed:
             module.forward = tape.through(module, module.forward)
-        with torch.no_grad():
-            model(image)
+        if replayed:
+            with torch.no_grad():
+                model(image)
         tape.replaying = True
-        yield lambda outputs: _run(model, layer, image, outputs, tape)
+
+        def head(outputs: Tensor) -> Tensor:
+            tape.rewind()
+            rows = 1 if way is Way.NARROW else len(outputs)
+            return _run(model, layer, image.expand(rows, -1, -1, -1), outputs)
+
+        yield head
     finally:
-        for module, forward in model_forwards:
+        for module, forward in zip(replayed, found, strict=True):
             module.__dict__.pop("forward", None)
             if forward is not None:
                 module.__dict__["forward"] = forward
 
 
-def whole_network(model: nn.Module, layer: TappedLayer, image: Tensor) -> Head:
-    """Return the head for one image by running all of the network every time."""
+def way_of(
+    model: nn.Module,
+    layer: TappedLayer,
+    image: Tensor,
+    output: Tensor,
+    logits: Tensor,
+    trunk: list[nn.Module],
+) -> Way:
+    """Return the first way that gives the network's own logits.
 
-    def head(outputs: Tensor) -> Tensor:
-        images = image.expand(len(outputs), -1, -1, -1)
-        return _run(model, layer, images, outputs, None)
+    Shape: image (1, C, H, W), output (1, ...) of the layer, logits (1, K).
+    """
+    for way in (Way.NARROW, Way.WIDE):
+        try:
+            with head_of(model, layer, image, trunk, way) as head:
+                given = head(torch.cat([output, output]))
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
+            continue
+        if _same(given, logits.expand(2, -1)):
+            return way
+    return Way.WHOLE
 
-    return head
+
+def _same(given: Tensor, expected: Tensor) -> bool:
+    """Say whether logits agree as far as passes of different shape do."""
+    if given.shape != expected.shape:
+        return False
+    half = expected.dtype in {torch.float16, torch.bfloat16}
+    tolerance = _HALF_TOLERANCE if half else _TOLERANCE
+    error, scale = (given.float() - expected.float()).abs(), expected.float().abs()
+    # Asked this way round, an image that gives NaN does not decide.
+    return not bool((error > tolerance * scale.amax()).any())
 
 
 class _Tape:
@@ -113,11 +167,7 @@ class _Tape:
 
 
 def _run(
-    model: nn.Module,
-    layer: TappedLayer,
-    images: Tensor,
-    outputs: Tensor,
-    tape: _Tape | None,
+    model: nn.Module, layer: TappedLayer, images: Tensor, outputs: Tensor
 ) -> Tensor:
     """Return the logits with the layer's last output replaced."""
     calls = 0
@@ -127,8 +177,6 @@ def _run(
         calls += 1
         return outputs.clone() if calls == layer.calls else None
 
-    if tape is not None:
-        tape.rewind()
     hook = layer.module.register_forward_hook(replace)
     try:
         with torch.no_grad():

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CAM family equals captum and pytorch-grad-cam in every convolutional family."""
 
+import importlib.util
+import json
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from explain.architectures import TappedLayer, resolve_layer
 from explain.frozen import frozen
 from explain.maps import upsample
 from explain.methods import create_method
+from explain.methods.cam import signed_cam
 from explain.methods.eigencam import signed_eigencam
 from explain.methods.split_forward import split_forward
 
@@ -130,10 +134,10 @@ def relative_error(ours: Tensor, oracle: Tensor) -> float:
     return float((ours - oracle).abs().max() / oracle.abs().max())
 
 
-def scaled(maps: Tensor) -> Tensor:
+def scaled(maps: Tensor, epsilon: float = 1e-7) -> Tensor:
     """Return each map scaled to [0, 1] as the peer does."""
     maps = maps - maps.amin(dim=(1, 2), keepdim=True)
-    return maps / (maps.amax(dim=(1, 2), keepdim=True) + 1e-7)
+    return maps / (maps.amax(dim=(1, 2), keepdim=True) + epsilon)
 
 
 def as_the_peer(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -236,6 +240,89 @@ def test_ablation_cam_equals_the_reference_where_the_score_is_positive(
     theirs = peer("AblationCAM", model, layer.module, inputs, targets)
     error = (as_the_peer(ours.maps, (64, 96)) - theirs).abs().max()
     assert float(error) < 1e-3
+
+
+@pytest.fixture(scope="module")
+def torchcam() -> Any:
+    """R3: the network and the images of the recorded maps, and the maps."""
+    path = Path(__file__).parent / "fixtures" / "torchcam_maps.py"
+    spec = importlib.util.spec_from_file_location("torchcam_maps", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    recorded = json.loads(path.with_suffix(".json").read_text())
+    module.maps = {name: torch.tensor(maps) for name, maps in recorded.items()}
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        ("gradcam", "GradCAM"),
+        ("layercam", "LayerCAM"),
+        ("xgradcam", "XGradCAM"),
+    ],
+)
+def test_equals_the_recorded_maps_of_torch_cam(
+    torchcam: Any, name: str, theirs: str
+) -> None:
+    """R3: scaled to [0, 1], native maps are torch-cam's."""
+    model, inputs = torchcam.network(), torchcam.images()
+    method = create_method(name, model, resolve_layer(model, "relu", inputs))
+    maps = method.explain(inputs, torch.tensor(torchcam.TARGETS)).maps
+    assert float((scaled(maps, 1e-8) - torchcam.maps[theirs]).abs().max()) < 2e-6
+
+
+def test_the_signed_cam_equals_the_recorded_map_of_torch_cam(torchcam: Any) -> None:
+    """R3 of CAM, which that library leaves unrectified before it scales."""
+    model, inputs = torchcam.network(), torchcam.images()
+    with torch.no_grad():
+        features = model[:4](inputs)
+        signed = signed_cam(features, model.head.weight[torchcam.TARGETS])
+    assert float((scaled(signed, 1e-8) - torchcam.maps["CAM"]).abs().max()) < 2e-6
+    method = create_method("cam", model, resolve_layer(model, "relu", inputs))
+    maps = method.explain(inputs, torch.tensor(torchcam.TARGETS)).maps
+    assert torch.equal(maps, signed.relu())
+
+
+def test_differs_from_torch_cam_where_that_forgets_the_denominator(
+    torchcam: Any,
+) -> None:
+    """Its Grad-CAM++ weighs by g^2 ReLU(g): it divides a copy and throws it away."""
+    model, inputs = torchcam.network(), torchcam.images()
+    layer = resolve_layer(model, "relu", inputs)
+    targets = torch.tensor(torchcam.TARGETS)
+    with frozen(model):
+        forward = split_forward(model, layer, inputs)
+        activation, gradient = forward.activation, forward.gradient(targets)
+    undivided = (gradient.square() * gradient.relu()).sum(dim=(2, 3), keepdim=True)
+    wrong = scaled((undivided * activation).sum(dim=1).relu(), 1e-8)
+    theirs = torchcam.maps["GradCAMpp"]
+    assert float((wrong - theirs).abs().max()) < 1e-5
+    ours = create_method("gradcam_plus_plus", model, layer).explain(inputs, targets)
+    assert float((scaled(ours.maps, 1e-8) - theirs).abs().max()) > 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("conv1", [[11.25, 13.5], [20.25, 22.5]]),
+        ("relu1", [[0.0, 4.0], [28.0, 32.5]]),
+    ],
+)
+@pytest.mark.parametrize("inplace", [False, True])
+def test_gives_the_constants_of_captums_own_tests(
+    name: str, expected: list[list[float]], inplace: bool
+) -> None:
+    """R6: on that library's own small network, to the last digit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from captum.testing.helpers.basic_models import BasicModel_ConvNet_One_Conv
+    model = BasicModel_ConvNet_One_Conv(inplace=inplace).eval()
+    inputs = torch.arange(16.0).view(1, 1, 4, 4)
+    method = create_method("gradcam", model, resolve_layer(model, name, inputs))
+    assert method.explain(inputs, torch.tensor([0])).maps.tolist() == [expected]
 
 
 @pytest.mark.parametrize("source", [(7, 7), (2, 3), (40, 30)])

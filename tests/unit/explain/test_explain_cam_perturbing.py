@@ -14,8 +14,8 @@ from explain.context import ItemContext
 from explain.draws import ItemDraws
 from explain.errors import InvalidParameterError
 from explain.frozen import frozen
-from explain.methods import create_method
-from explain.methods.head_replay import noted_trunk, replayed_head, whole_network
+from explain.methods import ablationcam, create_method
+from explain.methods.head_replay import Way, head_of, noted_trunk, way_of
 
 Builder = Callable[..., nn.Module]
 
@@ -210,49 +210,67 @@ def test_ablation_cam_equals_its_slow_definition(tiny_net: Builder) -> None:
     assert float(result.maps.max()) > 0
 
 
-def families() -> dict[str, tuple[nn.Module, str, bool]]:
-    """Return networks, a layer each, and whether the head can run alone there."""
+class Counting(nn.Module):
+    """A network that counts its rows at the input, as EfficientNet-Lite0 does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, stride=2)
+        self.body = nn.Conv2d(4, 5, 3, stride=2)
+        self.head = nn.Linear(5, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits."""
+        rows = len(images)
+        features = torch.relu(self.body(torch.relu(self.stem(images))))
+        return self.head(features.mean(dim=(2, 3)).view(rows, -1))
+
+
+def networks() -> dict[str, tuple[nn.Module, str, Way]]:
+    """Return networks, a layer each, and the way in which the head runs there."""
     torch.manual_seed(0)
     resnet = torchvision.models.ResNet(
         torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=10
     )
     dense = torchvision.models.DenseNet(8, (2, 2), num_init_features=8, num_classes=10)
     return {
-        "the last stage": (resnet, "layer4", True),
-        "within a residual block": (resnet, "layer4.0.conv1", True),
-        "before an in-place ReLU": (resnet, "layer3.0.bn1", True),
-        "a layer that runs twice": (resnet, "layer4.0.relu", True),
-        "the first layer": (resnet, "conv1", True),
+        "the last stage": (resnet, "layer4", Way.NARROW),
+        "within a residual block": (resnet, "layer2.0.conv1", Way.NARROW),
+        "before an in-place ReLU": (resnet, "layer2.0.bn1", Way.NARROW),
+        "a layer that runs twice": (resnet, "layer2.0.relu", Way.NARROW),
+        "the first layer": (resnet, "conv1", Way.NARROW),
+        "rows counted at the input": (Counting(), "body", Way.WIDE),
         "within a dense block": (
             dense,
             "features.denseblock2.denselayer1.conv2",
-            False,
+            Way.WHOLE,
         ),
     }
 
 
-@pytest.mark.parametrize("case", list(families()))
+@pytest.mark.parametrize("case", list(networks()))
 def test_the_head_alone_gives_what_the_network_gives(
     case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Replayed or whole, the maps agree; where rows cannot broadcast it runs whole."""
-    model, name, replayable = families()[case]
-    inputs = noise(2, 3, 32, 48)
+    model, name, expected = networks()[case]
+    inputs, targets = noise(2, 3, 32, 48), torch.tensor([1, 7])
     layer = resolve_layer(model.eval(), name, inputs)
-    method: Any = create_method("ablationcam", model, layer)
-    seen: list[bool] = []
-    decide = method._replays
-    monkeypatch.setattr(
-        method, "_replays", lambda *given: seen.append(decide(*given)) or seen[-1]
-    )
-    ours = method.explain(inputs, torch.tensor([1, 7]))
-    assert seen == [replayable]
-    monkeypatch.setattr(method, "_replays", lambda *_given: False)
-    whole = method.explain(inputs, torch.tensor([1, 7]))
-    assert torch.allclose(
-        ours.maps, whole.maps, rtol=1e-2, atol=1e-3 * float(whole.maps.max())
-    )
-    assert float(whole.maps.max()) > 0
+    method = create_method("ablationcam", model, layer)
+    ways: list[Way] = []
+
+    def noting(*given: Any) -> Way:
+        ways.append(way_of(*given))
+        return ways[-1]
+
+    monkeypatch.setattr(ablationcam, "way_of", noting)
+    ours = method.explain(inputs, targets).maps
+    assert ways == [expected]
+    monkeypatch.setattr(ablationcam, "way_of", lambda *_given: Way.WHOLE)
+    whole = method.explain(inputs, targets).maps
+    scale = float(whole.max())
+    assert torch.allclose(ours, whole, rtol=1e-2, atol=1e-3 * scale)
+    assert scale > 0
 
 
 def test_the_trunk_runs_twice_whatever_the_channels(tiny_net: Builder) -> None:
@@ -289,7 +307,7 @@ def test_replaying_leaves_no_trace(tiny_net: Builder) -> None:
         assert trunk == [model.stem, model.body]
         with (
             pytest.raises(RuntimeError),
-            replayed_head(model, layer, image, trunk) as head,
+            head_of(model, layer, image, trunk, Way.NARROW) as head,
         ):
             head(torch.zeros(2, 99, 4, 4))
     assert all("forward" not in module.__dict__ for module in model.modules())
@@ -314,22 +332,24 @@ def test_replaying_respects_what_works_in_place() -> None:
         with noted_trunk(model, layer) as trunk:
             expected = model(image)
         output = last(2 * conv(image))
-        with replayed_head(model, layer, image, trunk) as head:
-            for _ in range(3):
-                assert torch.allclose(head(output), expected, atol=1e-6)
-        assert torch.allclose(whole_network(model, layer, image)(output), expected)
+        for way in Way:
+            with head_of(model, layer, image, trunk, way) as head:
+                for _ in range(3):
+                    assert torch.allclose(head(output), expected, atol=1e-6)
 
 
-def test_replaying_survives_hooks_that_change_outputs(tiny_net: Builder) -> None:
+def test_replaying_survives_hooks_that_change_outputs(
+    tiny_net: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A user's hook takes part once, in the trunk as at the tapped layer."""
     model, inputs = tiny_net(), noise(2, 3, 8, 8)
     hooks = [
         model.stem.register_forward_hook(lambda _m, _i, output: output * 3),
         model.body.register_forward_hook(lambda _m, _i, output: output + 1),
     ]
-    method: Any = create_method("ablationcam", model, tapped(model, "body"))
+    method = create_method("ablationcam", model, tapped(model, "body"))
     ours = method.explain(inputs, torch.tensor([0, 2]))
-    method._replays = lambda *_given: False
+    monkeypatch.setattr(ablationcam, "way_of", lambda *_given: Way.WHOLE)
     whole = method.explain(inputs, torch.tensor([0, 2]))
     for hook in hooks:
         hook.remove()

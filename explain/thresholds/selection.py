@@ -8,6 +8,7 @@ says what is true of the result. Nothing here waits for a GPU.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -85,8 +86,16 @@ def ranked(maps: Tensor) -> Ranked:
     usable = finite & (lowest < highest)
     values = values.clamp(min=0)
     positives = torch.where(usable, (values > 0).sum(dim=1), 0)
-    energy = values.cumsum(dim=1, dtype=torch.float64)
+    energy = _running(values)
     return Ranked(maps.shape, flat, values, energy, positives, finite, usable)
+
+
+def _running(values: Tensor) -> Tensor:
+    """Return the sums of the values up to each, (N, n) float64."""
+    if values.device.type != "cpu":
+        return values.cumsum(dim=1, dtype=torch.float64)
+    # numpy adds in the same order in half the time.
+    return torch.from_numpy(values.numpy().cumsum(axis=1, dtype=np.float64))
 
 
 def keep(

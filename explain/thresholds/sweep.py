@@ -8,6 +8,7 @@ order hold every mask's energy and its overlap with the truth.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,8 +48,8 @@ class Sweep:
 
     Shape: fractions (K,) float64; kept (N, K) int64; energy and the comparisons
     (N, K) float64; codes (N,) int8, that of a map whatever the fraction; truth_sizes
-    (N,) int64; values (N, n) float32 in order; hits (N, n) int64, the true positions
-    up to each.
+    (N,) int64; values (N, n) float32 in order; marks (N, n) bool, which of them are
+    true, or None.
     """
 
     fractions: Tensor
@@ -56,7 +57,7 @@ class Sweep:
     energy: Tensor
     codes: Tensor
     values: Tensor
-    hits: Tensor | None
+    marks: Tensor | None
     truth_sizes: Tensor
     precision: Tensor
     recall: Tensor
@@ -71,7 +72,7 @@ class Sweep:
         Raises:
             InvalidInputError: there is no truth.
         """
-        hits = _known(self.hits)
+        hits = _running_hits(self.marks)
         last = _last_of_equals(self.values)
         seen = torch.where(last, hits, 0).cummax(dim=1).values
         fresh = hits.new_zeros(hits.shape)
@@ -87,8 +88,14 @@ class Sweep:
         Raises:
             InvalidInputError: there is no truth.
         """
-        hits = _known(self.hits)[item]
-        last = _last_of_equals(self.values)[item].nonzero().squeeze(1).flip(0)
+        marks = None if self.marks is None else self.marks[item : item + 1]
+        hits = _running_hits(marks)[0]
+        last = (
+            _last_of_equals(self.values[item : item + 1])[0]
+            .nonzero()
+            .squeeze(1)
+            .flip(0)
+        )
         true = hits[last].double()
         end = true.new_tensor([1.0])
         return Curve(
@@ -117,31 +124,40 @@ def sweep_fractions(
             f"Expected a truth of the maps' shape {tuple(maps.shape)}, bool, got"
             f" {tuple(truth.shape)} {truth.dtype}."
         )
-    hits: Tensor | None = None
+    marks: Tensor | None = None
     if truth is None:
         values = descending_values(flat)
     else:
         values, marks = descending_with(flat, truth.flatten(1))
-        hits = marks.cumsum(dim=1)
     finite = torch.isfinite(values[:, 0]) & torch.isfinite(values[:, -1])
     usable = finite & (values[:, 0] > values[:, -1])
     support = torch.where(usable, (values > 0).sum(dim=1), 0)
-    counts = [kept_count(fraction, flat.shape[1]) for fraction in fractions]
-    kept = torch.minimum(
-        torch.tensor(counts, device=maps.device)[None], support[:, None]
-    )
-    running = values.clamp(min=0).cumsum(dim=1, dtype=torch.float64)
-    before = (kept - 1).clamp(min=0)
-    energy = running.gather(1, before) / running[:, -1:]
-    compared = _compared(hits, kept, before, usable)
+    positions = flat.shape[1]
+    counts = [kept_count(fraction, positions) for fraction in fractions]
+    asked = torch.tensor(counts, device=maps.device)
+    kept = torch.minimum(asked[None], support[:, None])
+    # Beyond the support there is nothing to add, so that counts need no limit here.
+    running = sums_at(values.clamp(min=0), [*counts, positions], torch.float64)
+    energy = running[:, :-1] / running[:, -1:]
+    sizes = torch.zeros_like(support)
+    true = torch.zeros_like(kept)
+    if marks is not None:
+        found = sums_at(marks, [*counts, positions], torch.int64)
+        supported = (marks & (values > 0)).sum(dim=1)
+        true = torch.where(
+            asked[None] <= support[:, None], found[:, :-1], supported[:, None]
+        )
+        sizes = found[:, -1]
+    known = usable & (marks is not None)
+    compared = _compared(true, kept, sizes, known)
     return Sweep(
         fractions=torch.tensor(fractions, dtype=torch.float64, device=maps.device),
         kept=kept,
         energy=torch.where(kept > 0, energy, 0.0),
         codes=status_codes(finite, usable, support > 0),
         values=values,
-        hits=hits,
-        truth_sizes=torch.zeros_like(support) if hits is None else hits[:, -1],
+        marks=marks,
+        truth_sizes=sizes,
         precision=compared[0],
         recall=compared[1],
         f1=compared[2],
@@ -149,24 +165,40 @@ def sweep_fractions(
     )
 
 
+def sums_at(ordered: Tensor, counts: Sequence[int], kind: torch.dtype) -> Tensor:
+    """Return the sums of the first so many positions of each row.
+
+    Shape: ordered (N, n), K counts in 1 .. n -> (N, K) of the kind.
+    """
+    if ordered.device.type != "cpu":
+        places = torch.tensor(counts, device=ordered.device) - 1
+        return ordered.cumsum(dim=1, dtype=kind).index_select(1, places)
+    # Only what lies between two counts is summed, a tenth of the work on the CPU.
+    ends, back = np.unique(np.asarray(counts), return_inverse=True)
+    number = np.float64 if kind == torch.float64 else np.int64
+    parts = np.add.reduceat(
+        ordered.numpy()[:, : ends[-1]], [0, *ends[:-1]], axis=1, dtype=number
+    )
+    return torch.from_numpy(parts.cumsum(axis=1)[:, back])
+
+
 def _compared(
-    hits: Tensor | None, kept: Tensor, before: Tensor, usable: Tensor
+    true: Tensor, kept: Tensor, sizes: Tensor, known: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return precision, recall, F1 and IoU, each (N, K) float64."""
-    if hits is None:
-        nothing = torch.full_like(kept, torch.nan, dtype=torch.float64)
-        return nothing, nothing, nothing, nothing
-    true = torch.where(kept > 0, hits.gather(1, before), 0).double()
-    size = hits[:, -1:].double()
+    """Return precision, recall, F1 and IoU, each (N, K) float64.
+
+    Shape: true, kept (N, K) int64; sizes (N,) int64; known (N,) bool.
+    """
+    both, size = true.double(), sizes[:, None].double()
     # 0 / 0 is NaN, which is what an undefined ratio is to be.
     ratios = (
-        true / kept,
-        true / size,
-        2 * true / (kept + size),
-        true / (kept + size - true),
+        both / kept,
+        both / size,
+        2 * both / (kept + size),
+        both / (kept + size - both),
     )
     precision, recall, f1, iou = (
-        torch.where(usable[:, None], ratio, torch.nan) for ratio in ratios
+        torch.where(known[:, None], ratio, torch.nan) for ratio in ratios
     )
     return precision, recall, f1, iou
 
@@ -178,9 +210,10 @@ def _last_of_equals(values: Tensor) -> Tensor:
     return last
 
 
-def _known(hits: Tensor | None) -> Tensor:
-    if hits is None:
+def _running_hits(marks: Tensor | None) -> Tensor:
+    """Return how many true positions there are up to each, (N, n) int64."""
+    if marks is None:
         raise InvalidInputError(
             "Expected a truth to compare with, got none; pass it to the sweep."
         )
-    return hits
+    return marks.cumsum(dim=1)

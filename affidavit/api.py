@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The public Python API: load a spec, run it, read results, explain one batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,8 @@ class Explained:
     """One batch, explained.
 
     Shape: logits (N, K) float32, targets (N,) int64, maps (N, h, w) float32 at the
-    tapped layer's resolution, masks (N, H, W) bool, achieved (N,) float64.
+    method's stored resolution, masks (N, H, W) bool, achieved (N,) float64, status of
+    length N (`ok`, or why a mask is not what was asked for).
     """
 
     logits: "npt.NDArray[np.float32]"
@@ -59,7 +60,8 @@ class Explained:
     maps: "npt.NDArray[np.float32]"
     masks: "npt.NDArray[np.bool_]"
     achieved: "npt.NDArray[np.float64]"
-    layer: str
+    status: tuple[str, ...]
+    layer: str | None
 
 
 def load_spec(path: str | Path) -> AuditSpec:
@@ -155,40 +157,46 @@ def explain(
     targets: "torch.Tensor | None" = None,
     layer: str = "auto",
     method: str = "gradcam",
-    keep: float = 0.10,
+    parameters: Mapping[str, Any] | None = None,
+    policy: str = "fixed",
+    images: "torch.Tensor | None" = None,
+    **threshold: Any,
 ) -> Explained:
     """Return the thresholded explanations of one batch; the model is left as it was.
 
     Args:
-        model: A convolutional classifier.
+        model: A classifier of images.
         inputs: (N, C, H, W), normalised as the model takes them.
         targets: (N,) class indices; None explains the predicted classes.
         layer: Dotted name of the layer to tap, or `auto`.
         method: See `affidavit methods`.
-        keep: Fraction of positions that the masks keep.
+        parameters: The method's own parameters.
+        policy: See `affidavit policies`.
+        images: (N, C, H, W) in [0, 1], what a person sees, for methods and policies
+            that look at edges or regions of the picture.
+        **threshold: The policy's own parameters, such as `keep=0.10`.
 
     Raises:
-        explain.errors.ExplainError: the model, layer or targets cannot be used.
+        explain.errors.ExplainError: model, layer, targets or parameters are of no use.
     """
-    from explain.architectures import resolve_layer  # noqa: PLC0415
-    from explain.frozen import frozen  # noqa: PLC0415
-    from explain.maps import dequantise, quantise, upsample  # noqa: PLC0415
-    from explain.methods import create_method  # noqa: PLC0415
-    from explain.thresholds import create_policy  # noqa: PLC0415
+    from explain.thresholded import Recipe, explain_thresholded  # noqa: PLC0415
 
-    with frozen(model):
-        tapped = resolve_layer(model, layer, inputs[:1])
-        attribution = create_method(method, model, tapped).explain(inputs, targets)
-    maps = dequantise(quantise(attribution.maps))
-    size = (int(inputs.shape[2]), int(inputs.shape[3]))
-    cut = create_policy("fixed", keep=keep).apply(upsample(maps, size))
+    recipe = Recipe(
+        method=method,
+        parameters=parameters or {},
+        layer=layer,
+        policy=policy,
+        threshold=threshold,
+    )
+    found = explain_thresholded(model, inputs, recipe, targets=targets, images=images)
     return Explained(
-        logits=attribution.logits.cpu().numpy(),
-        targets=attribution.targets.cpu().numpy(),
-        maps=maps.cpu().numpy(),
-        masks=cut.mask.cpu().numpy(),
-        achieved=cut.achieved.cpu().numpy(),
-        layer=tapped.name,
+        logits=found.attribution.logits.cpu().numpy(),
+        targets=found.attribution.targets.cpu().numpy(),
+        maps=found.maps.cpu().numpy(),
+        masks=found.threshold.mask.cpu().numpy(),
+        achieved=found.threshold.achieved.cpu().numpy(),
+        status=tuple(str(status) for status in found.threshold.status),
+        layer=found.layer,
     )
 
 

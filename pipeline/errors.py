@@ -60,6 +60,8 @@ class Reason(StrEnum):
     CONSTANT_MAP = "constant_map"
     #: The item is done, but fewer positions are positive than were asked to be kept.
     INSUFFICIENT_SUPPORT = "insufficient_support"
+    #: The item is done, but no mask kept the asked share of the confidence.
+    Q_NOT_REACHED = "q_not_reached"
 
 
 class ItemError(AuditError):

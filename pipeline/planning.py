@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a spec file to a plan: everything checked and resolved, nothing stored yet."""
 
+import json
 import math
 import os
 import platform
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -15,10 +15,15 @@ import torch
 from torch import nn
 
 from explain.architectures import TappedLayer, resolve_layer
-from explain.errors import ExplainError, UnsupportedModelError
-from explain.frozen import frozen
-from explain.methods import METHODS, create_method
+from explain.errors import (
+    ExplainError,
+    InvalidParameterError,
+    UnsupportedModelError,
+)
+from explain.methods import METHODS
 from explain.metrics import METRICS
+from explain.parameters import resolved
+from explain.remedies.cards import REMEDIES
 from explain.thresholds import POLICIES
 from pipeline.criteria import parse_criterion
 from pipeline.devices import pick_device
@@ -28,6 +33,8 @@ from pipeline.executor import Executor
 from pipeline.labels import ClassNames, load_class_names
 from pipeline.models.loading import HUB, LoadedModel, load_model
 from pipeline.paths import AllowedRoots
+from pipeline.policies import planned_arguments, with_absolute_paths
+from pipeline.probing import probe
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.sources.opening import open_source
@@ -105,9 +112,7 @@ def prepare(
         written=written,
         resolved=resolved,
         plan=plan,
-        spec_sha256=spec_digest(
-            written, layer=plan.layer, threads=plan.threads, classes=plan.classes
-        ),
+        spec_sha256=spec_digest(written, plan),
         model_sha256=model.sha256,
         source=source,
         executor=executor,
@@ -126,7 +131,12 @@ def check_names(spec: AuditSpec) -> None:
         _known("metrics", name, METRICS)
     if len(set(spec.metrics)) != len(spec.metrics):
         raise SpecError("metrics: a metric is named twice; name each once.")
-    measured = {key for name in spec.metrics for key in METRICS[name].values}
+    complete = METHODS[spec.explain.method].complete
+    measured = {
+        key
+        for name in spec.metrics
+        for key in METRICS[name].values_for(complete=complete)
+    }
     for text in spec.criteria:
         parse_criterion(text, known_values=measured)
 
@@ -162,7 +172,10 @@ def resolve_paths(spec: AuditSpec, *, base: Path, roots: AllowedRoots) -> AuditS
     if "://" not in data.source:
         resolved = str(roots.resolve(data.source, base=base))
         data = data.model_copy(update={"source": resolved})
-    return spec.model_copy(update={"model": model, "data": data})
+    threshold = with_absolute_paths(spec.threshold, base=base, roots=roots)
+    return spec.model_copy(
+        update={"model": model, "data": data, "threshold": threshold}
+    )
 
 
 def _weights_path(spec: AuditSpec) -> Path | None:
@@ -200,50 +213,43 @@ def _probe(
     shape = (len(spec.model.preprocess.mean), *size)
     module = model.module.to(device)
     try:
-        layer = resolve_layer(
-            module, spec.model.layer, torch.zeros((1, *shape), device=device)
-        )
-        logits = _probe_logits(spec, module, layer, shape, device)
+        layer = _layer(spec, module, shape, device)
+        draft = _draft_plan(spec, layer, shape, device, roots)
+        probed = probe(draft, module, layer, device)
     except UnsupportedModelError as exc:
         raise ModelError(
             f"{str(exc).rstrip('.')}. The spec's model.preprocess makes inputs of "
             f"{'x'.join(map(str, shape))} (channels, height, width)."
         ) from exc
+    except InvalidParameterError as exc:
+        raise SpecError(str(exc)) from exc
     except ExplainError as exc:
         raise ModelError(str(exc)) from exc
-    classes = ClassNames(_class_names(spec), count=logits.shape[1])
-    draft = _draft_plan(spec, layer, classes, shape, device, roots)
-    executor = Executor(draft, module, device)
-    seconds = _time_item(draft, module, layer, device)
-    plan = replace(
+    classes = ClassNames(_class_names(spec), count=probed.class_count)
+    draft = replace(
         draft,
-        item_seconds=seconds,
+        target=resolve_target(spec.explain.target, classes),
+        class_count=classes.count,
+        classes=classes.names,
+        map_shape=list(probed.map_shape),
+        item_seconds=probed.item_seconds,
         shard_size=shard_size(
-            spec.run.shard_size, batch_size=draft.batch_size, item_seconds=seconds
+            spec.run.shard_size,
+            batch_size=draft.batch_size,
+            item_seconds=probed.item_seconds,
         ),
     )
-    return plan, executor
+    return draft, Executor(draft, module, device)
 
 
-def _probe_logits(
-    spec: AuditSpec,
-    module: nn.Module,
-    layer: TappedLayer,
-    shape: tuple[int, ...],
-    device: torch.device,
-) -> torch.Tensor:
-    """Return the logits of one batch of seeded noise, refusing a blind layer."""
-    noise = torch.rand((2, *shape), generator=torch.Generator().manual_seed(0))
-    with frozen(module):
-        attribution = create_method(spec.explain.method, module, layer).explain(
-            noise.to(device), None
-        )
-    if bool(attribution.zero_gradient.all()):
-        raise ModelError(
-            f"The layer '{layer.name}' has no gradient for the predicted class, so "
-            "its maps would be blank; name another under model.layer or use auto."
-        )
-    return attribution.logits
+def _layer(
+    spec: AuditSpec, module: nn.Module, shape: tuple[int, ...], device: torch.device
+) -> TappedLayer | None:
+    """Return the layer to tap, None for methods that tap none."""
+    if not METHODS[spec.explain.method].needs_layer:
+        return None
+    example = torch.zeros((1, *shape), device=device)
+    return resolve_layer(module, spec.model.layer, example)
 
 
 def _class_names(spec: AuditSpec) -> list[str] | None:
@@ -255,44 +261,56 @@ def _class_names(spec: AuditSpec) -> list[str] | None:
 
 def _draft_plan(
     spec: AuditSpec,
-    layer: TappedLayer,
-    classes: ClassNames,
+    layer: TappedLayer | None,
     shape: tuple[int, ...],
     device: torch.device,
     roots: AllowedRoots,
 ) -> RunPlan:
-    run = spec.run
-    cards = {
-        "method": asdict(METHODS[spec.explain.method]),
-        "policy": asdict(POLICIES[spec.threshold.policy]),
-        "metrics": {name: asdict(METRICS[name]) for name in spec.metrics},
-    }
-    map_shape = list(layer.shape[2:]) if layer.shape is not None else []
-    return RunPlan(
-        layer=layer.name,
-        layer_reason=layer.reason,
-        method=spec.explain.method,
-        target=resolve_target(spec.explain.target, classes),
-        policy=spec.threshold.policy,
-        policy_arguments={"keep": spec.threshold.keep},
+    """Return the plan as far as it is known before the network was asked."""
+    run, explain, threshold = spec.run, spec.explain, spec.threshold
+    method, policy = METHODS[explain.method], POLICIES[threshold.policy]
+    arguments = planned_arguments(threshold)
+    draft = RunPlan(
+        layer=layer.name if layer is not None else "",
+        layer_reason=layer.reason if layer is not None else "the method taps no layer",
+        method=explain.method,
+        method_arguments=resolved(
+            f"method {method.name!r}", method.parameters, explain.parameters
+        ),
+        remedies={
+            name: resolved(f"remedy {name!r}", REMEDIES[name].parameters, given)
+            for name, given in explain.remedies.items()
+            if given is not None
+        },
+        grid=explain.grid,
+        target="predicted",
+        policy=threshold.policy,
+        policy_arguments=arguments,
         metrics=list(spec.metrics),
-        cards=cards,
+        cards={
+            "method": method.document(),
+            "policy": policy.document(),
+            "metrics": {name: asdict(METRICS[name]) for name in spec.metrics},
+        },
         batch_size=run.batch_size,
         threads=run.threads or _cores(),
         dtype="float32",
         device=device.type,
         seed=run.seed,
         input_shape=list(shape),
-        map_shape=map_shape,
+        map_shape=[],
+        mean=list(spec.model.preprocess.mean),
         std=list(spec.model.preprocess.std),
-        class_count=classes.count,
-        classes=classes.names,
+        class_count=0,
+        classes=None,
         roots=[str(root) for root in roots.roots],
         forwards_per_item=sum(METRICS[name].forwards_per_item for name in spec.metrics),
         item_seconds=None,
         shard_size=run.shard_size,
         versions=software_versions(),
     )
+    # What came through the database as JSON must equal what was planned.
+    return RunPlan.from_json(json.loads(json.dumps(draft.to_json())))
 
 
 def _cores() -> int:
@@ -331,24 +349,6 @@ def resolve_target(target: int | str, classes: ClassNames) -> str:
     near = classes.nearest(target)
     hint = f"; did you mean '{near}'" if near else ""
     raise SpecError(f"explain.target: there is no class '{target}'{hint}.")
-
-
-def _time_item(
-    plan: RunPlan, module: nn.Module, layer: TappedLayer, device: torch.device
-) -> float:
-    """Return the seconds an item should take, from one timed batch."""
-    inputs = torch.zeros((plan.batch_size, *plan.input_shape), device=device)
-    before = torch.get_num_threads()
-    torch.set_num_threads(plan.threads)
-    try:
-        with frozen(module):
-            method = create_method(plan.method, module, layer)
-            started = time.perf_counter()
-            method.explain(inputs, None).maps.cpu()
-            elapsed = time.perf_counter() - started
-    finally:
-        torch.set_num_threads(before)
-    return elapsed / plan.batch_size * (1 + plan.forwards_per_item)
 
 
 def shard_size(cap: int, *, batch_size: int, item_seconds: float) -> int:

@@ -10,6 +10,7 @@ import typer
 
 from affidavit.cli import (
     auditing,
+    calibrating,
     evidence,
     installation,
     registry,
@@ -64,7 +65,15 @@ def _before(
     remember_home(home)
 
 
-for module in (auditing, supervising, evidence, working, installation, registry):
+for module in (
+    auditing,
+    supervising,
+    evidence,
+    calibrating,
+    working,
+    installation,
+    registry,
+):
     module.register(app)
 
 

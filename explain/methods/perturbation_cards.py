@@ -141,6 +141,7 @@ _LIME = MethodCard(
     },
     needs_layer=False,
     pixel_resolution=True,
+    needs_images=True,
 )
 
 _KERNELSHAP = MethodCard(
@@ -181,6 +182,7 @@ _KERNELSHAP = MethodCard(
     },
     needs_layer=False,
     pixel_resolution=True,
+    needs_images=True,
     complete=True,
 )
 

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import SpecError
-from pipeline.spec import AuditSpec, DataSpec, ModelSpec
+from pipeline.spec import AuditSpec, DataSpec, ModelSpec, ThresholdSpec
 from pipeline.spec_file import load_spec, parse_spec
 from pipeline.spec_template import TEMPLATE
 
@@ -44,6 +44,7 @@ def test_the_template_is_a_valid_spec_with_the_defaults() -> None:
             classes="imagenet",
         ),
         data=DataSpec(source="photos/"),
+        threshold=ThresholdSpec(keep=0.10),
         metrics=["deletion", "insertion", "confidence_retained"],
     )
     assert spec == defaults

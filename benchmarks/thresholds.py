@@ -18,6 +18,7 @@ last rows are no policies: the one fraction that is best in hindsight, and the b
 fraction of each frame.
 
 Usage: python benchmarks/thresholds.py [--data FOLDER] [--rounds N] [--threads N]
+       [--parts sweep search policies]
 """
 
 import argparse
@@ -97,18 +98,26 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=default, metavar="FOLDER")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
+    parts = ("sweep", "search", "policies")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(
         f"torch {torch.__version__}, numpy {np.__version__}, {options.threads} threads"
     )
-    _sweep_speed(options.rounds)
+    if "sweep" in options.parts:
+        _sweep_speed(options.rounds)
+    if not {"search", "policies"} & set(options.parts):
+        return 0
     model = _network()
     with frozen(model):
         pictures = _pictures(model, options.data / "images" / "davis")
         score = _scorer(model)
-        _search_gap(pictures, score)
-        if any(truth is not None for truth in pictures.truths):
+        if "search" in options.parts:
+            _search_gap(pictures, score)
+        if "policies" in options.parts and any(
+            truth is not None for truth in pictures.truths
+        ):
             _policies(pictures, score)
     return 0
 

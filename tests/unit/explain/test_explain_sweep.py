@@ -34,7 +34,7 @@ def sklearn_metrics() -> Any:
     return metrics
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(case=cases)
 def test_equals_a_loop_over_masks(
     sklearn_metrics: Any, case: list[tuple[list[int], list[bool]]]
@@ -69,7 +69,7 @@ def test_equals_a_loop_over_masks(
                     assert math.isnan(found)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(case=cases)
 def test_curves_equal_scikit_learns(
     sklearn_metrics: Any, case: list[tuple[list[int], list[bool]]]

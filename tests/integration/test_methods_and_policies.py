@@ -134,7 +134,7 @@ def test_remedies_change_the_map_and_the_name(workspace: Workspace) -> None:
     """Fusion, smoothing and contrast are switched in the spec and named in each row."""
     _, plain = run(workspace)
     for name, value in (
-        ("fusion", {"scales": [0.5, 1.0]}),
+        ("fusion", {"scales": [1.0, 1.5]}),
         ("smoothing", {"sigma_min": 0.5}),
         ("contrast", {}),
     ):

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from explain.methods.cards import METHODS
 from explain.metrics.cards import METRICS
+from explain.thresholds.cards import POLICIES
 from pipeline.criteria import AGGREGATES, OPERATORS, PSEUDO_METRICS
 from pipeline.spec import (
     AuditSpec,
@@ -68,6 +70,13 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if "://" not in target:
             assert (ROOT / target).exists(), target
+
+
+def test_the_readme_counts_methods_and_policies() -> None:
+    """The numbers in the README are those of the registries."""
+    text = (ROOT / "README.md").read_text()
+    assert f"{len(METHODS)} [methods]" in text
+    assert f"{len(POLICIES)} [policies]" in text
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs/adr").glob("*.md")), ids=str)

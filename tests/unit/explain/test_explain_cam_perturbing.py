@@ -233,7 +233,14 @@ def networks() -> dict[str, tuple[nn.Module, str, Way]]:
         torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=10
     )
     dense = torchvision.models.DenseNet(8, (2, 2), num_init_features=8, num_classes=10)
+    vit = torchvision.models.VisionTransformer(16, 8, 1, 2, 16, 32, num_classes=10)
+    nn.init.normal_(vit.heads.head.weight)
     return {
+        "before a transformer's attention": (
+            vit,
+            "encoder.layers.encoder_layer_0.ln_1",
+            Way.NARROW,
+        ),
         "the last stage": (resnet, "layer4", Way.NARROW),
         "within a residual block": (resnet, "layer2.0.conv1", Way.NARROW),
         "before an in-place ReLU": (resnet, "layer2.0.bn1", Way.NARROW),
@@ -254,7 +261,8 @@ def test_the_head_alone_gives_what_the_network_gives(
 ) -> None:
     """Replayed or whole, the maps agree; where rows cannot broadcast it runs whole."""
     model, name, expected = networks()[case]
-    inputs, targets = noise(2, 3, 32, 48), torch.tensor([1, 7])
+    size = (16, 16) if "transformer" in case else (32, 48)
+    inputs, targets = noise(2, 3, *size), torch.tensor([1, 7])
     layer = resolve_layer(model.eval(), name, inputs)
     method = create_method("ablationcam", model, layer)
     ways: list[Way] = []

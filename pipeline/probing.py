@@ -61,11 +61,14 @@ def probe(
     torch.set_num_threads(plan.threads)
     try:
         with frozen(module):
+            tried_s = 0.0
             if method.passes <= MOST_TRIED_PASSES:
+                started = time.perf_counter()
                 classes, shape = _tried(plan, method, noise)
+                tried_s = (time.perf_counter() - started) / len(noise)
             else:
                 classes, shape = _priced(plan, module, layer, noise)
-            seconds = _item_seconds(plan, method, module, device)
+            seconds = _item_seconds(plan, method, module, device, tried_s)
     finally:
         torch.set_num_threads(before)
     return Probed(class_count=classes, map_shape=shape, item_seconds=seconds)
@@ -106,9 +109,17 @@ def _priced(
 
 
 def _item_seconds(
-    plan: RunPlan, method: Method, module: nn.Module, device: torch.device
+    plan: RunPlan,
+    method: Method,
+    module: nn.Module,
+    device: torch.device,
+    tried_s: float,
 ) -> float:
-    """Return what an item should take: a timed forward pass, times what is made."""
+    """Return what an item should take: a timed forward pass, times what is made.
+
+    A trial that took far longer than its price says more: the price of a method that
+    repeats the head alone (Ablation-CAM) is not known beforehand.
+    """
     inputs = torch.zeros((plan.batch_size, *plan.input_shape), device=device)
     policy = create_policy(plan.policy, **policy_arguments(plan))
     with torch.no_grad():
@@ -117,6 +128,9 @@ def _item_seconds(
         module(inputs).cpu()
         elapsed = time.perf_counter() - started
     again = sum(METRICS[name].explanations_per_item for name in plan.metrics)
-    passes = method.passes * (1 + again) + policy.passes
-    passes += plan.forwards_per_item - again
-    return elapsed / plan.batch_size * passes
+    forward_s = elapsed / plan.batch_size
+    explain_s = forward_s * method.passes
+    if tried_s > 3 * explain_s:
+        explain_s = tried_s
+    others = policy.passes + plan.forwards_per_item - again
+    return explain_s * (1 + again) + forward_s * others

@@ -12,6 +12,7 @@ from affidavit.cli import (
     auditing,
     evidence,
     installation,
+    listing,
     registry,
     supervising,
     working,
@@ -64,7 +65,15 @@ def _before(
     remember_home(home)
 
 
-for module in (auditing, supervising, evidence, working, installation, registry):
+for module in (
+    auditing,
+    supervising,
+    listing,
+    evidence,
+    working,
+    installation,
+    registry,
+):
     module.register(app)
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affidavit.run_facts import require_database, run_document
+from pipeline.item_listing import is_private, shown_uri
 from pipeline.services import Services
 from pipeline.settings import load_settings
 from pipeline.spec import AuditSpec
 from pipeline.spec_file import load_spec as _load_spec
 from storage.events import local_user
-from storage.items import iterate_items
+from storage.item_listing import iterate_listed
 from storage.runs import get_run
 
 if TYPE_CHECKING:
@@ -118,6 +119,9 @@ def results(
 ) -> "pd.DataFrame":
     """Return a run's items as a table: one row an explanation, one column a metric.
 
+    `uri` says where an item is; it is the item's token where the spec names a subject
+    column.
+
     Raises:
         storage.errors.UnknownRunError: there is no such run.
         storage.errors.SchemaOutdatedError: there is no database of this version.
@@ -128,10 +132,12 @@ def results(
     try:
         require_database(services)
         found = get_run(services.engine, run_id)
+        private = is_private(found)
         rows = [
             {
                 "item_index": row.item_index,
                 "item_id": row.item_id,
+                "uri": shown_uri(item, private=private),
                 "status": row.status,
                 "reason": row.reason,
                 "predicted": row.predicted,
@@ -143,7 +149,8 @@ def results(
                 "cut": row.cut,
                 **row.metrics,
             }
-            for row in iterate_items(services.engine, found.id)
+            for item in iterate_listed(services.engine, found.id)
+            if (row := item.row) is not None
         ]
     finally:
         services.close()

@@ -11,7 +11,6 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,8 +20,10 @@ from pipeline.aggregation import Aggregate, ItemRow, MetricSummary
 from pipeline.criteria import AGGREGATES, evaluate, parse_criterion
 from pipeline.digests import result_digest
 from pipeline.errors import InfrastructureError
+from pipeline.item_names import failed_items, item_names
 from pipeline.paths import AllowedRoots
 from pipeline.reports.document import build_document, document_bytes
+from pipeline.reports.failed import LISTED_FAILED
 from pipeline.reports.html import render_html
 from pipeline.reports.inputs import (
     CriterionVerdict,
@@ -45,7 +46,7 @@ from storage.errors import StorageError
 from storage.items import iterate_items
 from storage.manifests import find_location
 from storage.runs import claim_finaliser, finish_run, get_run, list_shards
-from storage.states import RunState, ShardState
+from storage.states import ItemStatus, RunState, ShardState
 from storage.tables import AuditTable, ItemTable, RunTable, ShardTable
 
 #: A finaliser that is silent for this long is replaced.
@@ -66,6 +67,8 @@ class _Gathered:
 
     aggregate: Aggregate
     digest: str | None
+    #: The first failed items, as many as the report lists.
+    failed: list[ItemRow]
 
 
 def finalise(
@@ -162,14 +165,20 @@ def _finalise(
 
 def _gather(services: Services, run: RunTable, *, complete: bool) -> _Gathered:
     aggregate = Aggregate(seed=RunPlan.from_json(run.plan).seed)
+    failed: list[ItemRow] = []
 
     def records() -> Iterator[bytes]:
         for row in iterate_items(services.engine, run.id):
-            aggregate.add(_as_item_row(row))
+            item = _as_item_row(row)
+            aggregate.add(item)
+            if item.status == ItemStatus.FAILED and len(failed) < LISTED_FAILED:
+                failed.append(item)
             yield row.record_digest
 
     digest = result_digest(run.spec_digest, run.model_digest, records())
-    return _Gathered(aggregate=aggregate, digest=digest if complete else None)
+    return _Gathered(
+        aggregate=aggregate, digest=digest if complete else None, failed=failed
+    )
 
 
 def _as_item_row(row: ItemTable) -> ItemRow:
@@ -224,7 +233,7 @@ def _report_inputs(
         summaries=summaries,
         gallery=gallery,
         gallery_mode=spec.gallery,
-        item_names=_item_names(
+        item_names=item_names(
             services, run.id, spec, [pick.row.item_index for pick in gallery.picks]
         ),
         class_names=run.plan["classes"],
@@ -240,6 +249,7 @@ def _report_inputs(
             for shard in shards
             if shard.state == ShardState.DEAD
         ],
+        failed_items=failed_items(services, run.id, spec, gathered.failed),
         timings=Timings(created=run.created_at, started=run.started_at, finished=now),
         software=run.plan["versions"],
         ledger=LedgerFacts(
@@ -284,21 +294,6 @@ def _judge(
             )
         )
     return verdicts
-
-
-def _item_names(
-    services: Services, run_id: str, spec: AuditSpec, indices: Sequence[int]
-) -> dict[int, str]:
-    """Return what the gallery may call its items: a file's name, or the token."""
-    names: dict[int, str] = {}
-    for index in indices:
-        location = find_location(services.engine, run_id, str(index))
-        if location is not None:
-            private = spec.has_subjects
-            names[index] = (
-                location.item_id if private else PurePosixPath(location.uri).name
-            )
-    return names
 
 
 def _pictures(

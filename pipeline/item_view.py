@@ -6,6 +6,7 @@ from typing import Any
 
 from ledger.entries import Action
 from pipeline.domain import ItemResult
+from pipeline.item_listing import item_named
 from pipeline.labels import ClassNames
 from pipeline.paths import AllowedRoots
 from pipeline.reports.formats import number
@@ -35,10 +36,12 @@ def view_item(services: Services, run: RunTable, item: str) -> ItemView:
     """Return the view of an item; that it was looked at is recorded.
 
     Raises:
-        UnknownRunError: the run has no such item.
+        UnknownRunError: the run has no such item, or several of that name.
         StateConflictError: its shard is not done yet.
     """
     location = find_location(services.engine, run.id, item)
+    if location is None:
+        location = item_named(services, run, item)
     if location is None:
         raise UnknownRunError(
             f"The run {run.id} has no item '{item}'; items are counted from 0 to "

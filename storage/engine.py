@@ -132,12 +132,15 @@ def _postgresql_engine(url: sa.URL) -> sa.Engine:
 
 
 @contextmanager
-def translate_errors() -> Iterator[None]:
+def translate_errors(engine: sa.Engine) -> Iterator[None]:
     """Vendor errors of the database come out as this package's errors."""
     try:
         yield
     except DBAPIError as exc:
-        raise translated(exc) from None
+        is_file = engine.dialect.name == "sqlite"
+        raise translated(
+            exc, database=engine.url.database if is_file else None
+        ) from None
     except PoolTimeoutError as exc:
         raise DatabaseUnavailableError(
             "All connections of this process to the database are in use; try again."
@@ -153,10 +156,11 @@ def transaction(engine: sa.Engine) -> Iterator[Session]:
 
     Raises:
         DatabaseUnavailableError: the database does not answer.
+        DatabaseDamagedError: the SQLite file is broken.
         SchemaOutdatedError: the tables are missing.
     """
     with (
-        translate_errors(),
+        translate_errors(engine),
         Session(engine, expire_on_commit=False) as session,
         session.begin(),
     ):
@@ -169,11 +173,12 @@ def reading(engine: sa.Engine) -> Iterator[Session]:
 
     Raises:
         DatabaseUnavailableError: the database does not answer.
+        DatabaseDamagedError: the SQLite file is broken.
         SchemaOutdatedError: the tables are missing.
     """
     options = {"sqlite_begin": "DEFERRED"}
     with (
-        translate_errors(),
+        translate_errors(engine),
         Session(engine.execution_options(**options), expire_on_commit=False) as session,
     ):
         yield session

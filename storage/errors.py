@@ -4,6 +4,7 @@
 ```
 StorageError
 ├─ DatabaseUnavailableError   the server does not answer: try again, exit 4
+├─ DatabaseDamagedError       the SQLite file is broken: restore a backup, exit 4
 ├─ SchemaOutdatedError        run `affidavit db upgrade`
 ├─ StatementRefusedError      a row or statement is not allowed: our own fault
 ├─ FencedOutError             another attempt owns the shard: stop, write nothing
@@ -19,6 +20,10 @@ class StorageError(Exception):
 
 class DatabaseUnavailableError(StorageError):
     """The database cannot be reached or broke off."""
+
+
+class DatabaseDamagedError(StorageError):
+    """The SQLite file is damaged, or is no database; trying again does not help."""
 
 
 class SchemaOutdatedError(StorageError):

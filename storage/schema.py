@@ -17,7 +17,7 @@ HEAD = "0001"
 
 def current_revision(engine: sa.Engine) -> str | None:
     """Return the database's migration, or None when it has no tables."""
-    with translate_errors(), engine.connect() as connection:
+    with translate_errors(engine), engine.connect() as connection:
         return _revision_of(connection)
 
 

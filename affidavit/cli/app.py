@@ -13,6 +13,7 @@ from affidavit.cli import (
     calibrating,
     evidence,
     installation,
+    listing,
     registry,
     supervising,
     working,
@@ -68,6 +69,7 @@ def _before(
 for module in (
     auditing,
     supervising,
+    listing,
     evidence,
     calibrating,
     working,
@@ -82,8 +84,10 @@ def main() -> None:
     # Start-up makes many objects and no garbage; collecting costs a tenth of it.
     gc.set_threshold(50_000, 20, 20)
     code = run_command(sys.argv[1:])
-    # What is left goes with the process; looking through it would take a fifth longer.
-    gc.freeze()
+    if "torch" not in sys.modules:
+        # What is left goes with the process; looking through it would take a fifth
+        # longer. Libraries that torch brings along complain of what was not collected.
+        gc.freeze()
     sys.exit(code)
 
 

@@ -12,7 +12,7 @@ from affidavit.cli.options import (
     RunArgument,
     open_existing,
 )
-from affidavit.cli.output import note, print_json, say
+from affidavit.cli.output import note, print_json, printable, say
 from affidavit.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -82,7 +82,11 @@ def _not_final(run: "RunTable") -> Exception:
 def show(
     run: RunArgument,
     item: Annotated[
-        str, typer.Argument(help="The item's index or id.", metavar="ITEM")
+        str,
+        typer.Argument(
+            help="The item's index, its id, or its file's name where only one has it.",
+            metavar="ITEM",
+        ),
     ],
     *,
     out: Annotated[
@@ -117,6 +121,7 @@ def _tell_item(document: dict[str, Any]) -> None:
         f"{document['status']}"
         + (f" ({document['reason']})" if document["reason"] else "")
     )
+    say(f"  input      {printable(document['uri'])}")
     if document["predicted"] is not None:
         say(f"  predicted  {document['predicted_name']}")
     if document["target"] is not None:

@@ -17,6 +17,16 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def printable(text: str) -> str:
+    """Return text from outside as it may stand in a line: no control characters."""
+    return "".join(
+        letter
+        if letter.isprintable()
+        else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for letter in text
+    )
+
+
 def print_json(document: Any) -> None:
     """The one JSON document of a command is on standard output."""
     # ASCII, so that it passes any terminal and holds file names that are not UTF-8;

@@ -12,6 +12,7 @@ from ledger.canonical import canonical_bytes, sha256_hex
 from pipeline.gallery_choice import GalleryPick
 from pipeline.item_row import ItemRow
 from pipeline.reports.columns import column_parts, metric_parts
+from pipeline.reports.failed import failed_part
 from pipeline.reports.formats import count, number_of
 from pipeline.reports.inputs import ReportInputs
 from pipeline.reports.limits import limits_of
@@ -159,6 +160,7 @@ def _scope(inputs: ReportInputs, missing: int) -> JsonObject:
         },
         "coverage": counts.done / total if total else None,
         "failures": _reasons(counts.failures),
+        "failed_items": failed_part(inputs),
         "reservations": _reasons(counts.reservations),
         "shards": {"total": inputs.shards_total, "dead": len(inputs.dead_shards)},
         "dead_shards": [

@@ -70,6 +70,8 @@ def test_a_run_prints_the_documented_keys(finished: Workspace) -> None:
         ("status", "latest"),
         ("status", "--watch"),
         ("report", "latest"),
+        ("items", "latest"),
+        ("items", "latest", "--failed"),
         ("show", "latest", "0", "--out", "shown.png"),
         ("verify", "latest"),
         ("doctor",),
@@ -135,6 +137,7 @@ def test_looking_makes_nothing(tmp_path: Path) -> None:
     for arguments in (
         ("status",),
         ("report", "latest"),
+        ("items", "latest"),
         ("show", "latest", "0"),
         ("verify", "latest"),
         ("cancel", "latest"),

@@ -23,6 +23,8 @@ class ExitCode(IntEnum):
     INTEGRITY = 3
     #: A server, store, device or file system is missing or refuses.
     INFRASTRUCTURE = 4
+    #: A fault of this program: an error that nobody foresaw.
+    FAULT = 5
     #: Stopped by Ctrl-C at a batch boundary.
     INTERRUPTED = 130
 

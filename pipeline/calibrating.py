@@ -19,15 +19,15 @@ from ledger.entries import Action
 from pipeline.domain import ItemResult
 from pipeline.errors import SourceError
 from pipeline.labels import ClassNames
+from pipeline.memory_budget import MemoryBudget
 from pipeline.packing import read_artifact
-from pipeline.paths import AllowedRoots
 from pipeline.preparing import ItemPreparer
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.shard_reading import open_artifact
 from pipeline.shard_work import as_manifest_item
 from pipeline.spec import AuditSpec
-from pipeline.stored_items import map_of, reading_roots
+from pipeline.stored_items import map_of
 from storage.engine import transaction
 from storage.events import record
 from storage.manifests import read_locations
@@ -158,9 +158,10 @@ def _explained(services: Services, shard: ShardTable) -> dict[int, ItemResult]:
 def _preparer(services: Services, run: RunTable, plan: RunPlan) -> ItemPreparer:
     spec = AuditSpec.model_validate(run.spec)
     return ItemPreparer(
-        reader=services.reader(AllowedRoots(reading_roots(services, plan))),
+        reader=services.reader(services.roots_noted(plan.roots)),
         preprocess=spec.model.preprocess,
         classes=ClassNames(plan.classes, count=plan.class_count),
         label_required=False,
         strict_labels=False,
+        budget=MemoryBudget(services.settings.decoding_bytes),
     )

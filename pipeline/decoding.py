@@ -16,28 +16,38 @@ value. Decisions that a reader of a report may ask about:
 - Of animated and multi-page files the first frame is the picture.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
 from pipeline.errors import ItemError, Reason
 from pipeline.limits import Limits
+from pipeline.memory_budget import MemoryBudget
 from pipeline.picture_files import (
     DAMAGE,
+    add_low_bytes,
+    blocks,
+    decoding_bytes,
     grey_to_8_bits,
-    join_bytes,
     load_pixels,
     low_bytes_reader,
     open_picture,
+    webp_decoding_bytes,
 )
 from pipeline.spec import PreprocessSpec
 
 #: A very long and thin picture may grow enormous when its short side is scaled up.
-MAX_RESIZED_PIXELS = 100_000_000
+MAX_RESIZED_PIXELS = 32_000_000
 
 _GREY_16 = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 _GREY = frozenset({"1", "L", "LA", "La"})
 _COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "RGBa", "RGBX"})
+#: The fourth band of RGBX says nothing either.
+_WITH_ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa", "RGBX"})
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -65,20 +75,53 @@ def decode(data: bytes, *, limits: Limits | None = None) -> Image.Image:
             files.
     """
     limits = limits or Limits()
-    picture = open_picture(data, limits)
+    return _decoded(open_picture(data, limits), data, limits)
+
+
+@contextmanager
+def decoded(
+    data: bytes, *, limits: Limits, budget: MemoryBudget
+) -> Iterator[Image.Image]:
+    """The picture of `decode`, whose memory the budget lends until the block ends.
+
+    Raises:
+        ItemError: as `decode`.
+    """
+    with _opened(data, limits, budget) as picture:
+        yield _decoded(picture, data, limits)
+
+
+@contextmanager
+def _opened(
+    data: bytes, limits: Limits, budget: MemoryBudget
+) -> Iterator[ImageFile.ImageFile]:
+    needed = webp_decoding_bytes(data)
+    if needed is None:
+        picture = open_picture(data, limits)
+        with budget.hold(decoding_bytes(picture)):
+            yield picture
+    else:
+        with budget.hold(needed):
+            yield open_picture(data, limits)
+
+
+def _decoded(picture: ImageFile.ImageFile, data: bytes, limits: Limits) -> Image.Image:
     if picture.mode not in _GREY_16 | _GREY | _COLOUR:
         raise ItemError(Reason.UNSUPPORTED_CHANNELS)
     read_low_bytes = low_bytes_reader(picture, data, limits)
     bits, inverted = _tiff_depth(picture)
     load_pixels(picture)
+    turn = _turn_of(picture)
+    plain: Image.Image = picture
     if picture.mode in _GREY_16:
-        values = np.asarray(picture)
-        plain = grey_to_8_bits(~values if inverted else values, bits)
+        plain = grey_to_8_bits(picture, bits, inverted=inverted)
     elif read_low_bytes is not None:
-        plain = join_bytes(picture, read_low_bytes())
-    else:
-        plain = picture
-    return _upright(_without_alpha(plain), picture)
+        add_low_bytes(picture, read_low_bytes())
+    plain = _without_alpha(plain)
+    if plain is not picture:
+        # The caller may keep it, but nobody needs its pixels any more.
+        picture.close()
+    return plain if turn is None else plain.transpose(turn)
 
 
 def _tiff_depth(picture: ImageFile.ImageFile) -> tuple[int, bool]:
@@ -97,22 +140,30 @@ def _without_alpha(picture: Image.Image) -> Image.Image:
         picture = picture.convert("LA")
     if picture.mode == "RGBa":
         picture = picture.convert("RGBA")
-    return picture.convert("L" if picture.mode in _GREY else "RGB")
+    return _in_mode(picture, "L" if picture.mode in _GREY else "RGB")
 
 
-def _upright(picture: Image.Image, source: Image.Image) -> Image.Image:
-    """Return the picture as its camera was held (EXIF tag 0x0112)."""
+def _in_mode(picture: Image.Image, mode: str) -> Image.Image:
+    """Return the picture in that mode; Pillow itself would copy one that is."""
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def _turn_of(picture: Image.Image) -> Image.Transpose | None:
+    """Return what turns the picture as its camera was held (EXIF tag 0x0112)."""
     try:
-        orientation = source.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
     except DAMAGE:
         # Pixels are sound; a broken note beside them says nothing about holding.
-        orientation = 1
-    turn = _UPRIGHT.get(orientation)
-    return picture if turn is None else picture.transpose(turn)
+        return None
+    return _UPRIGHT.get(orientation)
 
 
 def decode_mask(
-    data: bytes, image_size: tuple[int, int], *, limits: Limits | None = None
+    data: bytes,
+    image_size: tuple[int, int],
+    *,
+    limits: Limits | None = None,
+    budget: MemoryBudget | None = None,
 ) -> Image.Image:
     """Return a ground-truth mask, "L" with 255 on the object and 0 elsewhere.
 
@@ -128,7 +179,8 @@ def decode_mask(
             the upright picture differ in size.
     """
     try:
-        mask = _object_pixels(data, limits or Limits())
+        # A budget of nothing bounds nothing, so that nobody waits for it.
+        mask = _object_pixels(data, limits or Limits(), budget or MemoryBudget(0))
     except ItemError as exc:
         raise ItemError(Reason.MASK_UNREADABLE) from exc
     if mask.size != tuple(image_size):
@@ -136,22 +188,32 @@ def decode_mask(
     return mask
 
 
-def _object_pixels(data: bytes, limits: Limits) -> Image.Image:
-    picture = open_picture(data, limits)
-    if picture.mode not in _GREY_16 | _GREY | _COLOUR | {"I"}:
-        raise ItemError(Reason.UNSUPPORTED_CHANNELS)
-    read_low_bytes = low_bytes_reader(picture, data, limits)
-    load_pixels(picture)
-    values = np.asarray(picture)
-    if values.ndim == 3:
-        bands = values.shape[2] - (picture.mode in {"LA", "La", "PA", "RGBA", "RGBa"})
-        found = values[..., : bands if picture.mode != "RGBX" else 3].any(axis=2)
+def _object_pixels(data: bytes, limits: Limits, budget: MemoryBudget) -> Image.Image:
+    with _opened(data, limits, budget) as picture:
+        if picture.mode not in _GREY_16 | _GREY | _COLOUR | {"I"}:
+            raise ItemError(Reason.UNSUPPORTED_CHANNELS)
+        read_low_bytes = low_bytes_reader(picture, data, limits)
+        load_pixels(picture)
+        parts: list[Image.Image] = [picture]
         if read_low_bytes is not None:
-            found |= np.asarray(read_low_bytes())[..., :bands].any(axis=2)
-    else:
-        found = values != 0
-    plain = Image.fromarray(found.astype(np.uint8) * np.uint8(255))
-    return _upright(plain, picture)
+            parts.append(read_low_bytes())
+        turn = _turn_of(picture)
+        plain = Image.new("L", picture.size)
+        for top, values in blocks(*parts):
+            found = np.logical_or.reduce([_is_object(v, picture.mode) for v in values])
+            rows = Image.fromarray(found.astype(np.uint8) * np.uint8(255))
+            plain.paste(rows, (0, top))
+        picture.close()
+        return plain if turn is None else plain.transpose(turn)
+
+
+def _is_object(values: npt.NDArray[Any], mode: str) -> npt.NDArray[np.bool_]:
+    """Return where any band but alpha is not zero."""
+    nonzero: npt.NDArray[np.bool_] = values != 0
+    if nonzero.ndim == 2:
+        return nonzero
+    bands = nonzero.shape[2] - (mode in _WITH_ALPHA)
+    return np.asarray(nonzero[..., :bands].any(axis=2))
 
 
 def preprocess(image: Image.Image, spec: PreprocessSpec) -> npt.NDArray[np.uint8]:
@@ -162,7 +224,7 @@ def preprocess(image: Image.Image, spec: PreprocessSpec) -> npt.NDArray[np.uint8
     Raises:
         ItemError: `image_too_large` when resizing would make it so.
     """
-    image = image.convert("L" if len(spec.mean) == 1 else "RGB")
+    image = _in_mode(image, "L" if len(spec.mean) == 1 else "RGB")
     fitted = _fit(image, spec, _RESAMPLING[spec.interpolation])
     pixels = np.asarray(fitted)
     return pixels.reshape(*pixels.shape[:2], -1)
@@ -173,7 +235,7 @@ def preprocess_mask(mask: Image.Image, spec: PreprocessSpec) -> npt.NDArray[np.b
 
     Shape: mask → (H, W) bool.
     """
-    fitted = _fit(mask.convert("L"), spec, Image.Resampling.NEAREST)
+    fitted = _fit(_in_mode(mask, "L"), spec, Image.Resampling.NEAREST)
     return np.asarray(fitted).astype(np.bool_)
 
 

@@ -78,7 +78,10 @@ def run_embedded(
         InfrastructureError: a source failed; likewise.
     """
     key = open_signing_key(services)
-    context = make_context(services, get_run(services.engine, run_id), executor)
+    run = get_run(services.engine, run_id)
+    context = make_context(
+        services, run, executor, roots=services.roots_noted(run.plan["roots"])
+    )
     worker = local_worker("embedded")
     lease_s = services.settings.lease_s
     with _interrupted_on_failure(services, run_id):

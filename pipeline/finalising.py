@@ -21,7 +21,6 @@ from pipeline.criteria import AGGREGATES, evaluate, parse_criterion
 from pipeline.digests import result_digest
 from pipeline.errors import InfrastructureError
 from pipeline.item_names import failed_items, item_names
-from pipeline.paths import AllowedRoots
 from pipeline.reports.document import build_document, document_bytes
 from pipeline.reports.failed import LISTED_FAILED
 from pipeline.reports.html import render_html
@@ -40,7 +39,7 @@ from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.signing import write_signed_checkpoint
 from pipeline.spec import AuditSpec
-from pipeline.stored_items import ItemLookup, pixels_of, reading_roots
+from pipeline.stored_items import ItemLookup, pixels_of
 from storage.engine import epoch_now, reading, transaction
 from storage.errors import StorageError
 from storage.items import iterate_items
@@ -306,7 +305,7 @@ def _pictures(
     if inputs.gallery_mode == "none":
         return {}
     plan = RunPlan.from_json(run.plan)
-    reader = services.reader(AllowedRoots(reading_roots(services, plan)))
+    reader = services.reader(services.roots_noted(plan.roots))
     lookup = ItemLookup(services, shards)
     pictures: dict[int, list[Picture]] = {}
     for index in sorted({pick.row.item_index for pick in inputs.gallery.picks}):

@@ -8,13 +8,12 @@ from ledger.entries import Action
 from pipeline.domain import ItemResult
 from pipeline.item_listing import item_named
 from pipeline.labels import ClassNames
-from pipeline.paths import AllowedRoots
 from pipeline.reports.formats import number
 from pipeline.reports.pictures import panel_png
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.spec import AuditSpec, Gallery
-from pipeline.stored_items import ItemLookup, pixels_of, reading_roots
+from pipeline.stored_items import ItemLookup, pixels_of
 from storage.engine import transaction
 from storage.errors import StateConflictError, UnknownRunError
 from storage.events import record
@@ -124,7 +123,7 @@ def _png(
         return None
     plan = RunPlan.from_json(run.plan)
     shown = location if spec.gallery == "images" else None
-    reader = services.reader(AllowedRoots(reading_roots(services, plan)))
+    reader = services.reader(services.roots_noted(plan.roots))
     pixels = pixels_of(result, shown, spec=spec, plan=plan, reader=reader)
     names = ClassNames(plan.classes, count=plan.class_count)
     target = "no target" if result.target is None else names.name_of(result.target)

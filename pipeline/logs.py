@@ -2,7 +2,9 @@
 """Logs: one event a line, ids bound, nothing personal; JSON outside a terminal.
 
 Only keys on the list below pass. A file name, a label or an exception's text may hold
-personal data, so they have no key here.
+personal data, so they have no key here. Libraries log what passes through them: tags of
+pictures, addresses of objects. So they are heard from WARNING on only, whatever our own
+level is, and what they say is left out: the logger's name tells where to look.
 """
 
 import logging
@@ -75,8 +77,12 @@ def configure_logging(settings: Settings) -> None:
     )
 
 
+#: Libraries that see messages alone, which hold ids: what they say may be read.
+_QUEUE_LIBRARIES = frozenset({"celery", "kombu", "billiard", "amqp"})
+
+
 def configure_library_logging(settings: Settings) -> None:
-    """Lines of libraries (Celery, kombu) take the same form, without tracebacks.
+    """Warnings of libraries take the same form, without tracebacks and most texts.
 
     A traceback holds values of variables' text forms and file names, which may be
     personal; the exception's class name stays.
@@ -90,6 +96,8 @@ def configure_library_logging(settings: Settings) -> None:
         else structlog.dev.ConsoleRenderer()
     )
     handler = logging.StreamHandler(sys.stderr)
+    # On the handler: a library may have set a level of its own on its loggers.
+    handler.setLevel(logging.WARNING)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[
@@ -98,12 +106,17 @@ def configure_library_logging(settings: Settings) -> None:
                 structlog.stdlib.add_logger_name,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
             ],
-            processors=[_without_traceback, only_allowed_keys, renderer],
+            processors=[
+                _without_traceback,
+                _without_free_text,
+                only_allowed_keys,
+                renderer,
+            ],
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(settings.log_level.upper())
+    root.setLevel(max(logging.WARNING, getattr(logging, settings.log_level.upper())))
 
 
 def _without_traceback(
@@ -114,4 +127,13 @@ def _without_traceback(
         event["error"] = info[0].__name__
         # Celery writes the exception's text into the message itself.
         event["event"] = "task_failed"
+    return event
+
+
+def _without_free_text(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    library = str(event.get("logger", "")).partition(".")[0]
+    if library not in _QUEUE_LIBRARIES:
+        event["event"] = "library_warning"
     return event

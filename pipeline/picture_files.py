@@ -9,8 +9,9 @@ files into the few reasons that an audit knows.
 import struct
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +78,10 @@ _LOW_BYTES = {
 _TO_8_BITS = ((np.arange(65536, dtype=np.uint32) + 128) // 257).astype(np.uint8)
 _BLOCK_ROWS = 256
 
+#: Bytes a pixel at the peak, for most formats and for WebP and TIFF (measured).
+_BYTES = 11
+_MOST_BYTES = 18
+
 
 def open_picture(data: bytes, limits: Limits) -> ImageFile.ImageFile:
     """Return the picture of which only the header has been read.
@@ -85,7 +90,10 @@ def open_picture(data: bytes, limits: Limits) -> ImageFile.ImageFile:
         ItemError: not one of the known formats, a header that is cut off or says
             something that nobody decodes, or more pixels than the limit.
     """
-    _refuse_webp_canvas(data, limits)
+    canvas = _webp_canvas(data)
+    if canvas is not None and canvas[0] * canvas[1] > limits.max_pixels:
+        # Before it is opened: the decoder allocates then.
+        raise ItemError(Reason.IMAGE_TOO_LARGE)
     try:
         picture = Image.open(BytesIO(data), formats=FORMATS)
     except _BOMBS as exc:
@@ -142,22 +150,53 @@ def _with_low_bytes(tile: ImageFile._Tile) -> ImageFile._Tile:
     return tile._replace(args=mode if rest is None else (mode, *rest))
 
 
-def join_bytes(high: Image.Image, low: Image.Image) -> Image.Image:
-    """Return 16-bit colour as 8-bit colour, from its high and its low bytes."""
-    joined = np.asarray(high).copy()
-    lower = np.asarray(low)
-    for start in range(0, len(joined), _BLOCK_ROWS):
-        rows = slice(start, start + _BLOCK_ROWS)
-        joined[rows] = _TO_8_BITS[(joined[rows].astype(np.uint16) << 8) | lower[rows]]
-    return Image.fromarray(joined)
+def blocks(*pictures: Image.Image) -> Iterator[tuple[int, list[npt.NDArray[Any]]]]:
+    """Yield the pictures' rows, some hundred at a time, with the number of the first.
+
+    An array of a whole picture would be one more copy of it, or several.
+    """
+    width, height = pictures[0].size
+    for top in range(0, height, _BLOCK_ROWS):
+        box = (0, top, width, min(height, top + _BLOCK_ROWS))
+        yield top, [np.asarray(picture.crop(box)) for picture in pictures]
 
 
-def grey_to_8_bits(values: npt.NDArray[np.uint16], bits: int) -> Image.Image:
+def add_low_bytes(high: Image.Image, low: Image.Image) -> None:
+    """The picture of high bytes is the 8-bit colour of both pictures together."""
+    for top, (upper, lower) in blocks(high, low):
+        joined = _TO_8_BITS[(upper.astype(np.uint16) << 8) | lower]
+        high.paste(Image.fromarray(joined), (0, top))
+
+
+def grey_to_8_bits(picture: Image.Image, bits: int, *, inverted: bool) -> Image.Image:
     """Return greyscale of up to 16 bits as 8-bit greyscale, white staying white."""
-    if bits == 16:
-        return Image.fromarray(_TO_8_BITS[values])
-    scale = 255.0 / ((1 << bits) - 1)
-    return Image.fromarray(np.rint(values * scale).astype(np.uint8))
+    levels = _TO_8_BITS
+    if bits != 16:
+        scale = 255.0 / ((1 << bits) - 1)
+        levels = np.rint(np.arange(65536) * scale).astype(np.uint8)
+    if inverted:
+        levels = levels[::-1]
+    plain = Image.new("L", picture.size)
+    for top, (values,) in blocks(picture):
+        plain.paste(Image.fromarray(levels[values]), (0, top))
+    return plain
+
+
+def decoding_bytes(picture: ImageFile.ImageFile) -> int:
+    """Return about how much memory the picture takes while it is decoded.
+
+    Pillow keeps four bytes a pixel whatever the mode. Sixteen bits, transparency and
+    turning need a second picture; progressive JPEG keeps its coefficients, and TIFF
+    may keep one strip or tile of the picture's size.
+    """
+    width, height = picture.size
+    return width * height * (_MOST_BYTES if picture.format == "TIFF" else _BYTES)
+
+
+def webp_decoding_bytes(data: bytes) -> int | None:
+    """Return the same for WebP, whose decoder allocates on opening; else None."""
+    size = _webp_canvas(data)
+    return None if size is None else size[0] * size[1] * _MOST_BYTES
 
 
 def _why_not_opened(data: bytes) -> Reason:
@@ -183,13 +222,13 @@ def _has_tiff_directory(data: bytes) -> bool:
         return False
 
 
-def _refuse_webp_canvas(data: bytes, limits: Limits) -> None:
-    """Raise if a WebP header asks for too much: its decoder allocates on opening.
+def _webp_canvas(data: bytes) -> tuple[int, int] | None:
+    """Return width and height from a WebP header, None for anything else.
 
     Source: RFC 9649, sections 2.5 to 2.7.
     """
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 30:
-        return
+        return None
     chunk = data[12:16]
     if chunk == b"VP8X":
         width = int.from_bytes(data[24:27], "little") + 1
@@ -200,5 +239,4 @@ def _refuse_webp_canvas(data: bytes, limits: Limits) -> None:
     else:
         width = int.from_bytes(data[26:28], "little") & 0x3FFF
         height = int.from_bytes(data[28:30], "little") & 0x3FFF
-    if width * height > limits.max_pixels:
-        raise ItemError(Reason.IMAGE_TOO_LARGE)
+    return width, height

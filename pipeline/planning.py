@@ -34,6 +34,7 @@ from pipeline.labels import ClassNames, load_class_names
 from pipeline.models.loading import HUB, LoadedModel, load_model
 from pipeline.paths import AllowedRoots
 from pipeline.policies import planned_arguments, with_absolute_paths
+from pipeline.probe_failures import told_as_sentences
 from pipeline.probing import probe
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
@@ -104,10 +105,11 @@ def prepare(
     )
     model = load_model(
         resolved.model,
-        weights=_weights_path(resolved),
+        weights=_weights_path(resolved, roots),
         plugins=services.settings.plugins,
     )
-    plan, executor = _probe(resolved, model, chosen, roots)
+    with told_as_sentences(resolved):
+        plan, executor = _probe(resolved, model, chosen, roots)
     return PreparedAudit(
         written=written,
         resolved=resolved,
@@ -178,9 +180,11 @@ def resolve_paths(spec: AuditSpec, *, base: Path, roots: AllowedRoots) -> AuditS
     )
 
 
-def _weights_path(spec: AuditSpec) -> Path | None:
+def _weights_path(spec: AuditSpec, roots: AllowedRoots) -> Path | None:
     weights = spec.model.weights
-    return None if weights is None or weights == HUB else Path(weights)
+    if weights is None or weights == HUB:
+        return None
+    return roots.resolve(weights, base=Path("/"))  # it is absolute by now
 
 
 def build_executor(
@@ -190,13 +194,16 @@ def build_executor(
     device: torch.device,
     model_sha256: str,
     plugins: bool,
+    roots: AllowedRoots,
 ) -> Executor:
     """Return an executor for a stored run, its weights checked against the run's.
 
     Raises:
         ModelError: the weights are not those that the run was planned with.
+        PathEscapeError: they lie outside the roots.
     """
-    model = load_model(spec.model, weights=_weights_path(spec), plugins=plugins)
+    weights = _weights_path(spec, roots)
+    model = load_model(spec.model, weights=weights, plugins=plugins)
     if model.sha256 != model_sha256:
         raise ModelError(
             f"The weights have SHA-256 {model.sha256}, but the run was planned with "

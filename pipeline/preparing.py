@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.decoding import (
-    decode,
     decode_mask,
+    decoded,
     normalise,
     preprocess,
     preprocess_mask,
@@ -24,6 +24,7 @@ from pipeline.decoding import (
 from pipeline.domain import ManifestItem
 from pipeline.errors import ItemError, Reason
 from pipeline.labels import ClassNames
+from pipeline.memory_budget import MemoryBudget
 from pipeline.reading import ItemReader
 from pipeline.spec import PreprocessSpec
 
@@ -62,6 +63,7 @@ class ItemPreparer:
         label_required: The target is the label, so an item without one fails.
         strict_labels: Labels were declared in a column, so an unknown one is an error
             and not just a folder's name.
+        budget: Bounds the memory of all threads that decode.
     """
 
     reader: ItemReader
@@ -69,6 +71,7 @@ class ItemPreparer:
     classes: ClassNames
     label_required: bool
     strict_labels: bool
+    budget: MemoryBudget
 
     def prepare(self, item: ManifestItem) -> PreparedItem:
         """Return the item as arrays, or with the reason why not."""
@@ -77,9 +80,13 @@ class ItemPreparer:
             data = self._read(item)
             digest = hashlib.sha256(data).hexdigest()
             label = self._label(item)
-            image = decode(data, limits=self.reader.limits)
-            truth = self._truth(item, image.size)
-            pixels = normalise(preprocess(image, self.preprocess), self.preprocess)
+            limits = self.reader.limits
+            with decoded(data, limits=limits, budget=self.budget) as image:
+                size = image.size
+                plain = preprocess(image, self.preprocess)
+                del image
+            pixels = normalise(plain, self.preprocess)
+            truth = self._truth(item, size)
         except ItemError as exc:
             return PreparedItem(item=item, content_sha256=digest, reason=exc.reason)
         return PreparedItem(
@@ -114,7 +121,8 @@ class ItemPreparer:
             data = self.reader.read(item.mask_uri)
         except ItemError as exc:
             raise ItemError(_MASK_REASONS.get(exc.reason, exc.reason)) from exc
-        mask = decode_mask(data, size, limits=self.reader.limits)
+        limits = self.reader.limits
+        mask = decode_mask(data, size, limits=limits, budget=self.budget)
         return preprocess_mask(mask, self.preprocess)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The servers and stores of an installation, opened once and passed along."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,10 +27,13 @@ class Services:
     Attributes:
         settings: The installation's settings.
         actor: Who is at work, as the ledger names it.
+        own_roots: Folders that a worker may read where no setting says so; None in
+            other processes, which go by the spec.
     """
 
     settings: Settings
     actor: str
+    own_roots: tuple[Path, ...] | None = None
 
     @cached_property
     def engine(self) -> sa.Engine:
@@ -69,11 +72,18 @@ class Services:
         return s3_client(self.s3_config)
 
     def roots(self, *defaults: Path) -> AllowedRoots:
-        """Return the folders that may be read: the setting, else the defaults."""
+        """Return the folders that may be read: those of this process, else these."""
         given = self.settings.extra_roots
-        return AllowedRoots(
-            given if given is not None else tuple(p.resolve() for p in defaults)
-        )
+        if given is None:
+            given = self.own_roots
+        return AllowedRoots(defaults if given is None else given)
+
+    def roots_noted(self, noted: Iterable[str]) -> AllowedRoots:
+        """Return the folders that may be read for a run whose row notes these.
+
+        A row never widens what a worker may read: anybody who can submit wrote it.
+        """
+        return self.roots(*(Path(root) for root in noted))
 
     def reader(self, roots: AllowedRoots) -> "ItemReader":
         """Return a reader of inputs under those folders."""
@@ -82,6 +92,7 @@ class Services:
         limits = Limits(
             max_bytes=self.settings.max_item_bytes,
             max_pixels=self.settings.max_item_pixels,
+            decoding_bytes=self.settings.decoding_bytes,
         )
         return ItemReader(roots, self.s3_client, limits)
 

@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     allowed_roots: str | None = Field(
         default=None,
         description="Folders that specs may read from, separated like PATH; default: "
-        "the spec's folder and the working directory.",
+        "the spec's folder and the working directory, for workers the latter alone.",
     )
     device: str = Field(
         default="auto",
@@ -67,7 +67,8 @@ class Settings(BaseSettings):
         default="auto", description="auto: console on a terminal, else JSON."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severe events to log."
+        default="info",
+        description="Least severe events to log; libraries are heard from warning on.",
     )
     s3_endpoint_url: str | None = Field(
         default=None, description="Endpoint of an S3-compatible server."
@@ -99,16 +100,25 @@ class Settings(BaseSettings):
         default=5, gt=0, description="Seconds between the control worker's rounds."
     )
     hint_timeout_s: float = Field(
-        default=60, gt=0, description="Seconds until an unclaimed hint is sent again."
+        default=60,
+        gt=0,
+        description="Seconds until an unclaimed hint is sent again; each further time "
+        "takes twice as long.",
     )
     dispatch_window: int = Field(
-        default=16, ge=1, description="Most shards of all runs hinted at a time."
+        default=16, ge=1, description="Most shards of a queue hinted at a time."
     )
     max_item_bytes: int = Field(
         default=268_435_456, ge=1, description="Largest input file, in bytes."
     )
     max_item_pixels: int = Field(
-        default=100_000_000, ge=1, description="Largest picture, in pixels."
+        default=50_000_000, ge=1, description="Largest picture, in pixels."
+    )
+    decoding_bytes: int = Field(
+        default=1_073_741_824,
+        ge=1,
+        description="Memory that the threads of a process take together to decode "
+        "pictures, 11 to 18 bytes a pixel; others wait for their turn.",
     )
     plugins: bool = Field(
         default=False,

@@ -19,6 +19,7 @@ from pipeline.errors import AuditError, InfrastructureError
 from pipeline.executor import Executor
 from pipeline.labels import ClassNames
 from pipeline.lease_keeper import LeaseKeeper
+from pipeline.memory_budget import MemoryBudget
 from pipeline.packing import write_artifact
 from pipeline.paths import AllowedRoots
 from pipeline.preparing import ItemPreparer, prepare_batches
@@ -77,12 +78,19 @@ class RunContext:
         return max(1, min(8, self.plan.threads))
 
 
-def make_context(services: Services, run: RunTable, executor: Executor) -> RunContext:
-    """Return the context in which a run's shards are worked on."""
+def make_context(
+    services: Services, run: RunTable, executor: Executor, *, roots: AllowedRoots
+) -> RunContext:
+    """Return the context in which a run's shards are worked on.
+
+    Args:
+        services: How inputs are reached.
+        run: The run.
+        executor: Its network.
+        roots: The folders that this process may read.
+    """
     spec = AuditSpec.model_validate(run.spec)
     plan = RunPlan.from_json(run.plan)
-    given = services.settings.extra_roots
-    roots = AllowedRoots(given or tuple(Path(root) for root in plan.roots))
     columns = spec.data.columns
     return RunContext(
         run_id=run.id,
@@ -97,6 +105,7 @@ def make_context(services: Services, run: RunTable, executor: Executor) -> RunCo
             classes=ClassNames(plan.classes, count=plan.class_count),
             label_required=plan.target == "label",
             strict_labels=columns.label is not None,
+            budget=MemoryBudget(services.settings.decoding_bytes),
         ),
     )
 

@@ -142,7 +142,8 @@ class ModelSpec(SpecSection):
     )
     arguments: dict[str, str | int | float | bool] = Field(
         default_factory=dict,
-        description="Keyword arguments for the architecture, e.g. {num_classes: 10}.",
+        description="What shapes the architecture, e.g. {num_classes: 10}: numbers, "
+        "true, false and words; no paths or addresses.",
     )
     preprocess: PreprocessSpec = Field(default_factory=PreprocessSpec)
 

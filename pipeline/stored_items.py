@@ -6,7 +6,6 @@ Numpy and Pillow only: pages are made by processes that do not import torch.
 
 import bisect
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -134,8 +133,3 @@ def _image(
     if picture.shape[2] == 1:
         return np.repeat(picture, 3, axis=2)
     return picture
-
-
-def reading_roots(services: Services, plan: RunPlan) -> tuple[Path, ...]:
-    """Return the folders that a stored run may read from."""
-    return services.settings.extra_roots or tuple(Path(root) for root in plan.roots)

@@ -125,6 +125,7 @@ def _claim(
             started_at=epoch_now(),
             worker=worker,
             batches_done=0,
+            hints=0,
             error=None,
         )
         .execution_options(synchronize_session=False)

@@ -309,6 +309,7 @@ def retry_dead_shards(
                 max_attempts=ShardTable.attempt + attempts,
                 not_before=None,
                 dispatched_at=None,
+                hints=0,
             )
             .returning(ShardTable.id)
             .execution_options(synchronize_session=False)

@@ -25,6 +25,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -121,6 +122,8 @@ class ShardTable(Table):
     lease_until: Mapped[float | None]
     #: When a hint was last published, so that a lost hint is noticed.
     dispatched_at: Mapped[float | None]
+    #: Hints since the last claim; each waits twice as long as the one before.
+    hints: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     #: Not to be claimed before this moment (back-off after a failure).
     not_before: Mapped[float | None]
     worker: Mapped[str | None] = mapped_column(String(200))

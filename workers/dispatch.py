@@ -1,24 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """From shard rows to hints: a bounded window of pending shards is known to Redis.
 
-The window gives back-pressure and makes "hinted a while ago, still unclaimed" a true
-sign of a lost message.
+Each queue has a window of its own, so that one whose workers are away or slow keeps no
+other waiting; a queue without live workers gets no hints at all. The window gives
+back-pressure. A hint that stays unclaimed was lost or waits behind long work, and
+nobody can tell which: it goes out again, each time after twice as long, so that what
+waits in Redis stays small.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 import structlog
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
+from sqlalchemy.orm import Session
 
 from pipeline.errors import InfrastructureError
 from pipeline.services import Services
+from pipeline.settings import Settings
 from storage.engine import epoch_now, transaction
 from storage.errors import StorageError
 from storage.locks import Lock, hold
 from storage.states import OPEN_RUN_STATES, ShardState
 from storage.tables import RunTable, ShardTable
+from storage.worker_registry import live_workers
 from workers.app import COMPUTE_QUEUES
 
 log = structlog.get_logger()
@@ -26,12 +32,15 @@ log = structlog.get_logger()
 #: What sending to a broker raises that is down, full or read-only.
 BROKER_FAILURES = (KombuError, RedisError, OSError)
 
+#: With the usual timeout of a minute, a hint goes out at least every hour or so.
+MOST_DOUBLINGS = 6
+
 #: Sends one hint: shard id, queue.
 Publish = Callable[[int, str], None]
 
 
 def dispatch(services: Services, publish: Publish) -> int:
-    """Return how many hints were sent to fill the window.
+    """Return how many hints were sent to fill the windows of queues with workers.
 
     The row is marked before the hint is sent: a hint that is lost in between is sent
     again when `hint_timeout_s` has passed.
@@ -53,7 +62,7 @@ def dispatch(services: Services, publish: Publish) -> int:
 
 
 def send_hints(services: Services, publish: Publish) -> None:
-    """The window of hints is full, or the log says why not."""
+    """The windows of hints are full, or the log says why not."""
     try:
         sent = dispatch(services, publish)
     except (InfrastructureError, StorageError) as exc:
@@ -68,50 +77,70 @@ def _unmark(services: Services, shard_ids: list[int]) -> None:
         session.execute(
             sa.update(ShardTable)
             .where(ShardTable.id.in_(shard_ids), ShardTable.state == ShardState.PENDING)
-            .values(dispatched_at=None)
+            .values(dispatched_at=None, hints=ShardTable.hints - 1)
             .execution_options(synchronize_session=False)
         )
 
 
 def _choose(services: Services) -> list[tuple[int, str]]:
-    settings = services.settings
+    """Return what is hinted at next, marked as hinted: shard ids with their queues."""
+    alive = {worker.queue for worker in live_workers(services.engine)}
+    queues = [queue for queue in COMPUTE_QUEUES if queue in alive]
+    if not queues:
+        return []
+    with transaction(services.engine) as session:
+        # Two that count at once would each find the whole window free.
+        hold(session, Lock.DISPATCH)
+        chosen = [
+            (shard_id, queue)
+            for queue in queues
+            for shard_id in _next_of(session, services.settings, queue)
+        ]
+        if chosen:
+            session.execute(
+                sa.update(ShardTable)
+                .where(ShardTable.id.in_([shard_id for shard_id, _queue in chosen]))
+                .values(dispatched_at=epoch_now(), hints=ShardTable.hints + 1)
+                .execution_options(synchronize_session=False)
+            )
+    return chosen
+
+
+def _next_of(session: Session, settings: Settings, queue: str) -> Sequence[int]:
+    """Return the shards that fill the queue's window, locked."""
     waiting = sa.and_(
         ShardTable.run_id == RunTable.id,
         ShardTable.state == ShardState.PENDING,
         RunTable.state.in_(OPEN_RUN_STATES),
-        RunTable.queue.in_(COMPUTE_QUEUES),
+        RunTable.queue == queue,
     )
-    fresh = ShardTable.dispatched_at > epoch_now() - settings.hint_timeout_s
+    hinted = ShardTable.dispatched_at > epoch_now() - _patience(settings)
     due = sa.and_(
-        sa.or_(ShardTable.dispatched_at.is_(None), ~fresh),
+        sa.or_(ShardTable.dispatched_at.is_(None), ~hinted),
         sa.or_(ShardTable.not_before.is_(None), ShardTable.not_before <= epoch_now()),
     )
-    with transaction(services.engine) as session:
-        # Two that count at once would each find the whole window free.
-        hold(session, Lock.DISPATCH)
-        hinted = session.scalar(
-            sa.select(sa.func.count())
-            .select_from(ShardTable)
-            .join(RunTable)
-            .where(waiting, fresh)
-        )
-        room = settings.dispatch_window - (hinted or 0)
-        if room <= 0:
-            return []
-        rows = session.execute(
-            sa.select(ShardTable.id, RunTable.queue)
-            .join(RunTable)
-            .where(waiting, due)
-            # Taking each run's next shard in turn shares the workers between runs.
-            .order_by(ShardTable.shard_index, RunTable.created_at)
-            .limit(room)
-            .with_for_update(of=ShardTable, skip_locked=True)
-        ).all()
-        if rows:
-            session.execute(
-                sa.update(ShardTable)
-                .where(ShardTable.id.in_([row.id for row in rows]))
-                .values(dispatched_at=epoch_now())
-                .execution_options(synchronize_session=False)
-            )
-    return [(row.id, row.queue) for row in rows]
+    count = session.scalar(
+        sa.select(sa.func.count())
+        .select_from(ShardTable)
+        .join(RunTable)
+        .where(waiting, hinted)
+    )
+    room = settings.dispatch_window - (count or 0)
+    if room <= 0:
+        return []
+    return session.scalars(
+        sa.select(ShardTable.id)
+        .join(RunTable)
+        .where(waiting, due)
+        # Taking each run's next shard in turn shares the workers between runs.
+        .order_by(ShardTable.shard_index, RunTable.created_at)
+        .limit(room)
+        .with_for_update(of=ShardTable, skip_locked=True)
+    ).all()
+
+
+def _patience(settings: Settings) -> sa.ColumnElement[float]:
+    """Return the seconds after which a shard's latest hint is taken for lost."""
+    factors = {hints: 2.0 ** (hints - 1) for hints in range(1, MOST_DOUBLINGS + 1)}
+    factor = sa.case(factors, value=ShardTable.hints, else_=2.0**MOST_DOUBLINGS)
+    return factor * settings.hint_timeout_s

@@ -96,7 +96,8 @@ def describe_worker(settings: Settings) -> Announcement:
             device = pick_device("auto", settings.device).type
         except InfrastructureError:
             device = "missing"
-    roots = settings.extra_roots or (Path.cwd(),)
+    given = settings.extra_roots
+    roots = (Path.cwd(),) if given is None else given
     return Announcement(
         name=os.environ.get(NAME_VARIABLE, f"worker-{os.getpid()}"),
         queue=queue,

@@ -36,6 +36,7 @@ class ProcessState:
 
         Raises:
             ModelError: the weights are not those of the run.
+            PathEscapeError: they lie where this worker may not read.
         """
         if run.id in self._contexts:
             self._contexts.move_to_end(run.id)
@@ -47,14 +48,17 @@ class ProcessState:
         from pipeline.spec import AuditSpec  # noqa: PLC0415
 
         plan = RunPlan.from_json(run.plan)
+        # What the row notes is the submitter's word; a worker goes by its own.
+        roots = self.services.roots(Path.cwd())
         executor = build_executor(
             AuditSpec.model_validate(run.spec),
             plan,
             device=pick_device(plan.device, self.services.settings.device),
             model_sha256=run.model_digest,
             plugins=self.services.settings.plugins,
+            roots=roots,
         )
-        context = make_context(self.services, run, executor)
+        context = make_context(self.services, run, executor, roots=roots)
         self._contexts[run.id] = context
         while len(self._contexts) > MODELS_KEPT:
             self._contexts.popitem(last=False)
@@ -71,4 +75,7 @@ class ProcessState:
 def process_state() -> ProcessState:
     """Return this process's state, made at the first task (after the spawn)."""
     name = os.environ.get(NAME_VARIABLE, "worker")
-    return ProcessState(Services(settings=load_settings(), actor=local_worker(name)))
+    services = Services(
+        settings=load_settings(), actor=local_worker(name), own_roots=(Path.cwd(),)
+    )
+    return ProcessState(services)

@@ -2,6 +2,7 @@
 """Queueing an audit: checked here as far as possible, then one transaction."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import InfrastructureError, SpecError
@@ -17,6 +18,7 @@ from workers.app import COMPUTE_QUEUES, create_app
 from workers.broker import require_broker
 from workers.dispatch import dispatch
 from workers.hints import publisher, send_tick
+from workers.reach import WatchedSource
 
 
 def submit(
@@ -37,13 +39,15 @@ def submit(
     device = choose_device(load_spec(spec_path), workers)
     audit = prepare_for(services, spec_path, device)
     queue = "gpu" if device == "cuda" else "cpu"
-    refuse_unshared_paths(
-        audit, [worker for worker in workers if worker.queue == queue]
+    able = [worker for worker in workers if worker.queue == queue]
+    refuse_unshared_paths(audit, able)
+    watched = WatchedSource(audit.source, able)
+    run_id = create_run(
+        services, replace(audit, source=watched), queue=queue, on_items=on_items
     )
-    run_id = create_run(services, audit, queue=queue, on_items=on_items)
     wake_workers(services)
-    warnings = []
-    if not any(worker.queue == queue for worker in workers):
+    warnings = watched.warnings()
+    if not able:
         warnings.append(
             f"no worker is alive on the queue '{queue}'; start one with 'affidavit "
             f"worker --queue {queue}'."
@@ -56,8 +60,6 @@ def prepare_for(services: Services, spec_path: Path, device: str) -> PreparedAud
     audit = prepare(services, spec_path, device="cpu")
     if device == "cpu":
         return audit
-    from dataclasses import replace  # noqa: PLC0415
-
     return replace(audit, plan=replace(audit.plan, device=device))
 
 

@@ -2,6 +2,7 @@
 """The command `affidavit`: its commands, and how errors become exit codes."""
 
 import gc
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -83,6 +84,8 @@ def main() -> None:
     """Run the command line and exit with a documented code."""
     # Start-up makes many objects and no garbage; collecting costs a tenth of it.
     gc.set_threshold(50_000, 20, 20)
+    # Libraries may name inputs in what they log; commands tell errors themselves.
+    logging.getLogger().addHandler(logging.NullHandler())
     code = run_command(sys.argv[1:])
     if "torch" not in sys.modules:
         # What is left goes with the process; looking through it would take a fifth
@@ -107,6 +110,20 @@ permissions."
     return str(error)
 
 
+def _tell(error: Exception) -> ExitCode:
+    """Say what went wrong in one sentence; return the exit code of it."""
+    if isinstance(error, EXPECTED_ERRORS):
+        complain(_sentence(error))
+        return exit_code_of(error)
+    if isinstance(error, MemoryError):
+        complain("there is not enough memory; free some or take a smaller audit.")
+        return ExitCode.INFRASTRUCTURE
+    from affidavit.cli.faults import tell_fault  # noqa: PLC0415
+
+    tell_fault(error)
+    return ExitCode.FAULT
+
+
 def run_command(arguments: list[str]) -> int:
     """Return the exit code of a command line; errors are told in one sentence."""
     try:
@@ -123,9 +140,8 @@ def run_command(arguments: list[str]) -> int:
         # The reader of our output has gone; that is its business.
         sys.stderr.close()
         return ExitCode.DONE
-    except EXPECTED_ERRORS as exc:
-        complain(_sentence(exc))
-        return exit_code_of(exc)
+    except Exception as exc:  # noqa: BLE001 - the last line before a traceback
+        return _tell(exc)
     if result == ExitCode.INTERRUPTED and not isinstance(result, ExitCode):
         # Typer has caught a Ctrl-C that the command itself did not answer.
         complain("interrupted.")

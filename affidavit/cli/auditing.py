@@ -227,6 +227,7 @@ def _go_on(
         device=pick_device(plan.device),
         model_sha256=run.model_digest,
         plugins=services.settings.plugins,
+        roots=services.roots_noted(plan.roots),
     )
     reopen()
     return _work_through(services, run.id, executor, json=json)

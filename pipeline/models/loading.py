@@ -6,18 +6,36 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from pipeline.errors import ModelError
 from pipeline.models.architecture import Architecture
-from pipeline.models.weights import file_sha256, load_into, read_state, state_sha256
+from pipeline.models.arguments import TIMM, TORCHVISION, checked_arguments
+from pipeline.models.weights import (
+    WeightsFile,
+    load_into,
+    read_file,
+    read_state,
+    state_sha256,
+)
 from pipeline.spec import ModelSpec
 
 GROUP = "affidavit.models"
 #: `weights: hub` is how a spec says that weights may be fetched at run time.
 HUB = "hub"
+
+#: What a network's code raises for arguments that do not suit it.
+_BUILD_FAILURES = (
+    TypeError,
+    ValueError,
+    RuntimeError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +65,7 @@ def load_model(
         ModelError: architecture unknown or not installed, weights missing, of another
             digest, not fitting, not finite, or holding code.
     """
-    sha256 = None
-    if weights is not None:
-        sha256 = _checked_digest(weights, spec.sha256)
+    file = None if weights is None else _checked(weights, spec.sha256)
     kind, _, name = spec.source.rpartition(":")
     pretrained = spec.weights == HUB
     if kind == "torchvision":
@@ -59,12 +75,11 @@ def load_model(
     else:
         architecture = _registered(spec.source, plugins=plugins)
         module = _built(architecture, spec)
-        if weights is None and architecture.default_weights is not None:
-            weights = architecture.default_weights()
-            sha256 = _checked_digest(weights, spec.sha256)
-    if weights is not None and sha256 is not None:
-        load_into(module, read_state(weights), weights)
-        return LoadedModel(module=module, sha256=sha256)
+        if file is None and architecture.default_weights is not None:
+            file = _checked(architecture.default_weights(), spec.sha256)
+    if file is not None:
+        load_into(module, read_state(file), file.path)
+        return LoadedModel(module=module, sha256=file.sha256)
     if not pretrained:
         raise ModelError(
             f"The spec names no weights for {spec.source}; set model.weights to a "
@@ -76,11 +91,13 @@ def load_model(
     return LoadedModel(module=module, sha256=found)
 
 
-def _checked_digest(weights: Path, expected: str | None) -> str:
-    found = file_sha256(weights)
-    if expected is not None and found != expected:
-        raise ModelError(_mismatch(f"The weights file {weights}", expected, found))
-    return found
+def _checked(weights: Path, expected: str | None) -> WeightsFile:
+    file = read_file(weights)
+    if expected is not None and file.sha256 != expected:
+        raise ModelError(
+            _mismatch(f"The weights file {weights}", expected, file.sha256)
+        )
+    return file
 
 
 def _mismatch(what: str, expected: str, found: str) -> str:
@@ -102,7 +119,7 @@ def _torchvision(name: str, spec: ModelSpec, *, pretrained: bool) -> nn.Module:
                 "audits of those are not supported."
             )
         raise ModelError(_unknown("torchvision model", name, known))
-    arguments = dict(spec.arguments)
+    arguments = checked_arguments(spec.source, spec.arguments, TORCHVISION)
     if name in {"googlenet", "inception_v3"}:
         # Their default initialisation takes half a minute and is overwritten anyway.
         arguments.setdefault("init_weights", False)
@@ -110,14 +127,23 @@ def _torchvision(name: str, spec: ModelSpec, *, pretrained: bool) -> nn.Module:
         module: nn.Module = models.get_model(
             name, weights="DEFAULT" if pretrained else None, **arguments
         )
-    except (TypeError, ValueError) as exc:
-        raise ModelError(f"torchvision's {name} refuses its arguments: {exc}.") from exc
+    except _BUILD_FAILURES as exc:
+        raise _unbuildable(f"torchvision's {name}", exc) from exc
     except OSError as exc:
-        raise ModelError(
-            f"The weights of torchvision's {name} cannot be fetched from the hub; "
-            "give a file under model.weights."
-        ) from exc
+        raise _unfetched(f"torchvision's {name}") from exc
     return module
+
+
+def _unbuildable(what: str, error: Exception) -> ModelError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return ModelError(f"{what} refuses model.arguments: {lines[0].rstrip('.')}.")
+
+
+def _unfetched(what: str) -> ModelError:
+    return ModelError(
+        f"The weights of {what} cannot be fetched from the hub; give a file under "
+        "model.weights."
+    )
 
 
 def _timm(name: str, spec: ModelSpec, *, pretrained: bool) -> nn.Module:
@@ -130,11 +156,13 @@ def _timm(name: str, spec: ModelSpec, *, pretrained: bool) -> nn.Module:
         ) from exc
     if not timm.is_model(name):
         raise ModelError(_unknown("timm model", name, timm.list_models()))
-    arguments: dict[str, Any] = dict(spec.arguments)
+    arguments = checked_arguments(spec.source, spec.arguments, TIMM)
     try:
         module: nn.Module = timm.create_model(name, pretrained=pretrained, **arguments)
-    except (TypeError, ValueError, RuntimeError) as exc:
-        raise ModelError(f"timm's {name} cannot be built: {exc}.") from exc
+    except _BUILD_FAILURES as exc:
+        raise _unbuildable(f"timm's {name}", exc) from exc
+    except OSError as exc:
+        raise _unfetched(f"timm's {name}") from exc
     return module
 
 
@@ -162,9 +190,10 @@ def _registered(name: str, *, plugins: bool) -> Architecture:
 
 def _built(architecture: Architecture, spec: ModelSpec) -> nn.Module:
     try:
-        module = architecture.build(**spec.arguments)
+        arguments = checked_arguments(spec.source, spec.arguments, None)
+        module = architecture.build(**arguments)
     except TypeError as exc:
-        raise ModelError(f"{spec.source} refuses model.arguments: {exc}.") from exc
+        raise _unbuildable(spec.source, exc) from exc
     if not isinstance(module, nn.Module):
         raise ModelError(
             f"{spec.source} built a {type(module).__name__}, expected a "

@@ -6,10 +6,12 @@ TorchScript archives and exported programs, which are code.
 """
 
 import hashlib
+import io
 import pickle
 import struct
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +39,38 @@ _MALFORMED = (
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
-def file_sha256(path: Path) -> str:
-    """Return the hex SHA-256 of a file.
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """A weights file as it was at one moment.
+
+    Digest and tensors come from the same bytes, so that a file which is replaced in
+    between cannot stand in for the one whose digest was checked and recorded.
+
+    Attributes:
+        path: Where it lies, for messages.
+        content: Its bytes.
+        sha256: Hex SHA-256 of the bytes.
+    """
+
+    path: Path
+    content: bytes = field(repr=False)
+    sha256: str
+
+
+def read_file(path: Path) -> WeightsFile:
+    """Return the bytes of a weights file.
 
     Raises:
         ModelError: the file cannot be read.
     """
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        content = path.read_bytes()
     except OSError as exc:
         raise ModelError(
             f"The weights file {path} cannot be read ({exc.strerror}); check "
             "model.weights."
         ) from exc
+    return WeightsFile(path, content, hashlib.sha256(content).hexdigest())
 
 
 def state_sha256(model: nn.Module) -> str:
@@ -63,20 +83,23 @@ def state_sha256(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def read_state(file: WeightsFile) -> dict[str, Tensor]:
     """Return the tensors of a weights file by name; no code of the file runs.
 
     Raises:
         ModelError: the file is not weights, or holds code.
     """
+    path = file.path
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        return _read_safetensors(file)
     try:
         # The C++ reader of zip archives raises RuntimeError for anything malformed,
         # and warns of odd pickles, which the refusal below says better.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(
+                io.BytesIO(file.content), map_location="cpu", weights_only=True
+            )
     except pickle.UnpicklingError as exc:
         raise ModelError(
             f"The weights file {path} holds code or objects other than tensors and was "
@@ -90,15 +113,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return _unwrapped(content, path)
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _read_safetensors(file: WeightsFile) -> dict[str, Tensor]:
     from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.torch import load_file  # noqa: PLC0415
+    from safetensors.torch import load  # noqa: PLC0415
 
     try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError) as exc:
+        return dict(load(file.content))
+    except SafetensorError as exc:
         raise ModelError(
-            f"The weights file {path} is not a valid safetensors file."
+            f"The weights file {file.path} is not a valid safetensors file."
         ) from exc
 
 

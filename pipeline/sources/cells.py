@@ -6,6 +6,7 @@ Both readers stream: a few thousand rows are in memory at any time.
 
 import csv
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -90,7 +91,7 @@ def _refuse_doubles(names: Sequence[str], where: str) -> None:
 
 def parquet_columns(file: Path, where: str) -> list[str]:
     """Return the column names of a Parquet file."""
-    with _open_parquet(file, where) as table:
+    with _open_parquet(file, where) as table, _readable(where):
         names = list(table.schema_arrow.names)
     _refuse_doubles(names, where)
     return names
@@ -100,21 +101,36 @@ def parquet_cells(file: Path, columns: Sequence[str], where: str) -> Iterator[Ce
     """Yield the cells of each row as text; nulls, NaN and empty text are None.
 
     Raises:
-        SourceError: the file is not Parquet, or a column holds lists, structures or
-            bytes.
+        SourceError: the file is not Parquet, its text is not UTF-8, or a column holds
+            lists, structures or bytes.
     """
     with _open_parquet(file, where) as table:
         for name in columns:
             _refuse_nested(name, table.schema_arrow.field(name).type, where)
         # A file may be asked for one column in two roles.
         needed = list(dict.fromkeys(columns))
-        try:
+        with _readable(where):
             for batch in table.iter_batches(_BATCH_ROWS, columns=needed):
                 values = {name: batch.column(name).to_pylist() for name in needed}
                 for row in zip(*(values[name] for name in columns), strict=True):
                     yield tuple(_text(value) for value in row)
-        except (pa.ArrowException, OSError) as exc:
-            raise SourceError(f"{where} is damaged: its rows cannot be read.") from exc
+
+
+@contextmanager
+def _readable(where: str) -> Iterator[None]:
+    """What pyarrow raises for rows that it cannot read comes out as SourceError."""
+    try:
+        yield
+    except UnicodeDecodeError:
+        # The cause would quote the text, which may be personal.
+        raise SourceError(
+            f"{where} holds text that is not UTF-8; write it again as UTF-8."
+        ) from None
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as exc:
+        raise SourceError(
+            f"{where} cannot be read: it is damaged or holds values that are out of "
+            "range; write it again."
+        ) from exc
 
 
 def _open_parquet(file: Path, where: str) -> pq.ParquetFile:

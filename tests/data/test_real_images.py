@@ -13,7 +13,7 @@ from PIL import Image
 
 from explain.numpy_maps import dequantise, fixed_keep_mask, upsample
 from pipeline.decoding import decode, decode_mask, preprocess_mask
-from pipeline.models.weights import read_state
+from pipeline.models.weights import read_file, read_state
 from pipeline.spec import PreprocessSpec
 from tests.support.deployment import Deployment
 from tests.support.photographs import PREPROCESS, write_spec
@@ -143,7 +143,7 @@ def test_a_sixteen_bit_instance_mask_is_object_wherever_it_is_not_zero(
 
 def test_old_training_checkpoints_load_as_data(data: Path) -> None:
     """A wrapped DataParallel checkpoint gives plain names and finite tensors."""
-    state = read_state(data / "weights/cifar10_resnet20-12fca82f.th")
+    state = read_state(read_file(data / "weights/cifar10_resnet20-12fca82f.th"))
     assert state["conv1.weight"].shape == (16, 3, 3, 3)
     assert state["linear.weight"].shape == (10, 64)
     assert all(torch.isfinite(t).all() for t in state.values() if t.is_floating_point())

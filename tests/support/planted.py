@@ -19,6 +19,7 @@ from storage.leases import Artifact, Claim, claim_shard, finish_shard
 from storage.manifests import write_locations
 from storage.runs import add_audit, add_run, complete_plan
 from storage.tables import OutboxTable, RunTable, ShardTable
+from storage.worker_registry import Announcement, announce
 
 Value = TypeVar("Value")
 
@@ -214,6 +215,20 @@ def snapshot(engine: sa.Engine) -> str:
             },
             indent=1,
         )
+
+
+def plant_worker(engine: sa.Engine, queue: str, *roots: str) -> None:
+    """A worker of the queue is alive; nobody is behind it."""
+    announce(
+        engine,
+        Announcement(
+            name=f"{queue}-planted",
+            queue=queue,
+            device={"gpu": "cuda", "cpu": "cpu"}.get(queue, "none"),
+            version="0",
+            roots=roots,
+        ),
+    )
 
 
 def at_once(actions: Sequence[Callable[[], Value]]) -> list[Value]:

@@ -22,6 +22,8 @@ EXIT_CODES = {
     "USAGE": "bad usage, spec, model or data: mend the command or the file",
     "INTEGRITY": "evidence does not hold; `failures[].kind` says which",
     "INFRASTRUCTURE": "a server, store, device or file system is missing or refuses",
+    "FAULT": "a fault of affidavit itself; `AFFIDAVIT_LOG_LEVEL=debug` shows where, "
+    "please report it",
     "INTERRUPTED": "stopped by Ctrl-C or cancelled, at a batch boundary",
 }
 

@@ -17,6 +17,7 @@ from tests.support.planted import (
     claimed,
     let_lease_run_out,
     plant_run,
+    plant_worker,
     run,
     services_of,
     shard_ids,
@@ -68,6 +69,7 @@ def test_no_hot_query_scans_all_shards(
     """Claim, heartbeat, sweep, progress and finaliser each find their rows by index."""
     engine, run_id = crowded
     services = services_of(engine, tmp_path)
+    plant_worker(engine, "cpu")
     first, second, *_ = shard_ids(engine, run_id)
     claim = claimed(engine, first)
     claimed(engine, second)

@@ -26,7 +26,7 @@ from storage.schema import (
     upgrade,
 )
 from storage.tables import CheckpointTable, EntryTable, OutboxTable, Table
-from tests.support.planted import at_once, entries, plant_run
+from tests.support.planted import at_once, entries, plant_run, shard_ids
 
 FOLDER = Path(str(migrations.__file__)).parent
 ACTOR = "user/tester"
@@ -173,6 +173,24 @@ def test_going_back_is_refused_with_the_reason(database_url: str) -> None:
         command.downgrade(configured(connection), "base")
     assert current_revision(engine) == HEAD
     assert len(entries(engine)) == 1
+    engine.dispose()
+
+
+def test_later_steps_can_be_taken_back_and_done_again(database_url: str) -> None:
+    """Back to the first schema and up again, a run and its rows are still there."""
+    upgrade(database_url, actor=ACTOR)
+    engine = create_engine(database_url)
+    run_id = plant_run(engine)
+    with engine.begin() as connection:
+        command.downgrade(configured(connection), "0001")
+    assert current_revision(engine) == "0001"
+    assert upgrade(database_url, actor=ACTOR) == ("0001", HEAD)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        assert compare_metadata(context, Table.metadata) == []
+    assert len(shard_ids(engine, run_id)) == 2
     engine.dispose()
 
 

@@ -20,12 +20,14 @@ from pipeline.settings import Settings
 from storage.engine import epoch_now
 from storage.leases import claim_shard, fail_attempt, release
 from storage.states import OPEN_RUN_STATES, RunState
+from storage.tables import WorkerTable
 from tests.support.planted import (
     at_once,
     claimed,
     end_back_off,
     finish,
     plant_run,
+    plant_worker,
     services_of,
     set_run,
     set_shard,
@@ -42,8 +44,10 @@ Hints = list[tuple[int, str]]
 
 @pytest.fixture
 def services(engine: sa.Engine, tmp_path: Path) -> Iterator[Services]:
-    """Services with a window of four hints."""
+    """Services with a window of four hints, and a live worker on either queue."""
     found = services_of(engine, tmp_path, dispatch_window=4, hint_timeout_s=60)
+    plant_worker(engine, "cpu")
+    plant_worker(engine, "gpu")
     yield found
     found.close()
 
@@ -110,12 +114,60 @@ def test_a_hint_that_nobody_follows_goes_out_again(services: Services) -> None:
     assert hints_of(services) == []
 
 
+def test_each_hint_that_nobody_follows_waits_twice_as_long(services: Services) -> None:
+    """Hints pile up ever more slowly, and a claim begins the count anew."""
+    engine = services.engine
+    (only,) = shard_ids(engine, plant_run(engine, shards=1))
+    assert hints_of(services) == [(only, "cpu")]
+    for seconds in (60, 120, 240, 480, 960, 1920, 3840, 3840, 3840):
+        set_shard(engine, only, dispatched_at=epoch_now() - (seconds - 2))
+        assert hints_of(services) == []
+        set_shard(engine, only, dispatched_at=epoch_now() - (seconds + 2))
+        assert hints_of(services) == [(only, "cpu")]
+    release(engine, claimed(engine, only))
+    assert hints_of(services) == [(only, "cpu")]
+    set_shard(engine, only, dispatched_at=epoch_now() - 62)
+    assert hints_of(services) == [(only, "cpu")]
+
+
+def test_a_queue_that_nobody_empties_keeps_no_other_waiting(services: Services) -> None:
+    """The window of one queue is full; the other one's is filled all the same."""
+    engine = services.engine
+    slow = shard_ids(engine, plant_run(engine, shards=9, queue="gpu"))
+    assert hints_of(services) == [(shard_id, "gpu") for shard_id in slow[:4]]
+    quick = shard_ids(engine, plant_run(engine, shards=9))
+    for first in (0, 4, 8):
+        sent = quick[first : first + 4]
+        assert hints_of(services) == [(shard_id, "cpu") for shard_id in sent]
+        for shard_id in sent:
+            finish(engine, claimed(engine, shard_id))
+
+
+def test_a_queue_without_live_workers_gets_no_hints(
+    engine: sa.Engine, tmp_path: Path
+) -> None:
+    """Nothing piles up for workers that are away; the first one to come is told."""
+    services = services_of(engine, tmp_path, hint_timeout_s=1)
+    (only,) = shard_ids(engine, plant_run(engine, shards=1, queue="gpu"))
+    plant_worker(engine, "cpu")
+    plant_worker(engine, "control")
+    assert hints_of(services) == []
+    plant_worker(engine, "gpu")
+    assert hints_of(services) == [(only, "gpu")]
+    set_shard(engine, only, dispatched_at=epoch_now() - 9)
+    with engine.begin() as connection:
+        connection.execute(sa.update(WorkerTable).values(seen_at=epoch_now() - 60))
+    assert hints_of(services) == []
+    services.close()
+
+
 @pytest.mark.parametrize("state", sorted(set(RunState) - OPEN_RUN_STATES))
 def test_runs_that_are_not_open_are_not_hinted(
     sqlite_engine: sa.Engine, tmp_path: Path, state: RunState
 ) -> None:
     """No worker is woken for a stopped, cancelled, failed or finished run."""
     services = services_of(sqlite_engine, tmp_path)
+    plant_worker(sqlite_engine, "cpu")
     set_run(services.engine, plant_run(services.engine), state=state)
     assert hints_of(services) == []
     services.close()
@@ -223,6 +275,7 @@ def test_a_broker_that_takes_nothing_is_one_sentence(
 ) -> None:
     """Full or gone, the error is ours, short, and without the password."""
     services = services_of(sqlite_engine, tmp_path)
+    plant_worker(sqlite_engine, "cpu")
     plant_run(sqlite_engine)
     app = create_app(with_broker(services, broker_url))
     publish = publisher(app)

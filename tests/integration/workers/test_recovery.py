@@ -28,6 +28,7 @@ from tests.support.planted import (
     finish,
     let_lease_run_out,
     plant_run,
+    plant_worker,
     run,
     services_of,
     set_run,
@@ -72,8 +73,9 @@ PLAN = RunPlan(
 
 @pytest.fixture
 def services(engine: sa.Engine, tmp_path: Path) -> Iterator[Services]:
-    """Services on a fresh database, with a folder for objects and key."""
+    """Services on a fresh database with a live worker, and a folder for the rest."""
     found = services_of(engine, tmp_path, hint_timeout_s=60)
+    plant_worker(engine, "cpu")
     yield found
     found.close()
 

@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torchvision import models
 
+import pipeline.models.loading
 from pipeline.errors import ModelError
 from pipeline.models.loading import load_model
-from pipeline.models.weights import file_sha256, read_state, state_sha256
+from pipeline.models.weights import WeightsFile, read_file, read_state, state_sha256
 from pipeline.spec import ModelSpec
 
 
@@ -56,7 +57,7 @@ def test_safetensors_load_with_the_files_digest(
     """The network has the file's weights, and the digest is the file's SHA-256."""
     loaded = load_model(tiny_spec(tiny_weights), weights=tiny_weights)
     assert same_tensors(tiny, loaded.module)
-    assert loaded.sha256 == file_sha256(tiny_weights)
+    assert loaded.sha256 == read_file(tiny_weights).sha256
 
 
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
@@ -79,7 +80,31 @@ def test_another_digest_than_the_specs_is_refused_with_both(
     with pytest.raises(ModelError) as caught:
         load_model(spec, weights=tiny_weights)
     assert "0" * 64 in str(caught.value)
-    assert file_sha256(tiny_weights) in str(caught.value)
+    assert read_file(tiny_weights).sha256 in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_file_that_is_replaced_after_the_check_is_not_loaded(
+    tmp_path: Path,
+    tiny: torch.nn.Module,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+) -> None:
+    """The tensors are those of the bytes whose digest was checked and recorded."""
+    path = tmp_path / f"w{suffix}"
+    save = save_file if suffix == ".safetensors" else torch.save
+    save(tiny.state_dict(), path)
+    expected = read_file(path).sha256
+
+    def replaced(file: WeightsFile) -> dict[str, torch.Tensor]:
+        save({name: t * 0 for name, t in tiny.state_dict().items()}, path)
+        return read_state(file)
+
+    monkeypatch.setattr(pipeline.models.loading, "read_state", replaced)
+    loaded = load_model(tiny_spec(path, sha256=expected), weights=path)
+    assert read_file(path).sha256 != expected
+    assert loaded.sha256 == expected
+    assert same_tensors(tiny, loaded.module)
 
 
 class _Canary:
@@ -102,7 +127,7 @@ def test_code_in_a_pickle_never_runs(tmp_path: Path, how: str) -> None:
     else:
         path.write_bytes(pickle.dumps(_Canary(str(canary)), protocol=2))
     with pytest.raises(ModelError):
-        read_state(path)
+        read_state(read_file(path))
     assert not canary.exists()
     # The trap works: the same bytes do run where they are trusted.
     torch.load(path, weights_only=False) if how == "torch" else pickle.loads(  # noqa: S301
@@ -120,7 +145,7 @@ def test_files_that_are_no_weights_are_refused(
     path = tmp_path / f"w{suffix}"
     path.write_bytes(content)
     with pytest.raises(ModelError, match="weights file"):
-        read_state(path)
+        read_state(read_file(path))
 
 
 def test_nan_weights_are_refused_by_name(tmp_path: Path, tiny: torch.nn.Module) -> None:

@@ -282,6 +282,21 @@ def test_a_damaged_table_is_refused(
         list(opened(tmp_path, name).items())
 
 
+def test_parquet_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """Broken text and moments out of range are a sentence that quotes neither."""
+    raw = pa.array([b"a.png", b"smith-\xff.png"], pa.binary())
+    broken = pa.Array.from_buffers(pa.string(), 2, raw.buffers())
+    pq.write_table(pa.table({"path": broken}), tmp_path / "m.parquet")
+    with pytest.raises(SourceError, match="not UTF-8") as caught:
+        list(opened(tmp_path, "m.parquet").items())
+    assert "smith" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    far = pa.array([2**60], pa.timestamp("ms"))
+    pq.write_table(pa.table({"path": far}), tmp_path / "m.parquet")
+    with pytest.raises(SourceError, match="out of range"):
+        list(opened(tmp_path, "m.parquet").items())
+
+
 def test_a_column_of_lists_is_refused(tmp_path: Path) -> None:
     """A column that holds no single values is named with what it holds."""
     for values in ([["a"], ["b"]], [b"a", b"b"]):

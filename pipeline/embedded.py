@@ -80,7 +80,6 @@ def run_embedded(
     key = open_signing_key(services)
     context = make_context(services, get_run(services.engine, run_id), executor)
     worker = local_worker("embedded")
-    lease_s = services.settings.lease_s
     with _interrupted_on_failure(services, run_id):
         while True:
             stopped = stop()
@@ -93,7 +92,7 @@ def run_embedded(
                 # What happened so far is under a signature too.
                 write_signed_checkpoint(services, key)
                 return state
-            final = finalise(services, run_id, key=key, lease_s=lease_s)
+            final = finalise(services, run_id, key=key)
             if final is not None:
                 return final
             expire_leases(services.engine, actor=worker)

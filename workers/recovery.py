@@ -9,14 +9,14 @@ import structlog
 
 from ledger.checkpoint import SigningKey
 from ledger.errors import LedgerError
-from pipeline.finalising import finalise
+from pipeline.finalising import finalise, is_passing
 from pipeline.services import Services
 from pipeline.shard_work import INFRASTRUCTURE_FAILURES, SHARD_FAILURES
 from pipeline.signing import open_signing_key
 from storage.errors import StorageError
+from storage.finalisers import finalisable_runs
 from storage.leases import expire_leases
 from storage.ledger_writer import sequence
-from storage.runs import fail_run, finalisable_runs
 from storage.worker_registry import forget_dead_workers
 from workers.dispatch import Publish, send_hints
 
@@ -65,19 +65,12 @@ def finalise_runs(services: Services) -> None:
 def _finalise(services: Services, run_id: str, key: SigningKey) -> None:
     try:
         state = finalise(services, run_id, key=key)
-    except INFRASTRUCTURE_FAILURES as exc:
-        # The finaliser's lease runs out, then another round tries again.
-        log.warning("finalising_broken_off", error=type(exc).__name__)
-    except (*SHARD_FAILURES, LedgerError) as exc:
-        # It would fail in the same way for ever.
-        log.error("finalising_failed", error=type(exc).__name__)  # noqa: TRY400
-        fail_run(
-            services.engine,
-            run_id,
-            error=f"Its report could not be written ({type(exc).__name__}); mend the "
-            f"cause and run 'affidavit resume {run_id}'.",
-            actor=services.actor,
-        )
+    except (*INFRASTRUCTURE_FAILURES, *SHARD_FAILURES, LedgerError) as exc:
+        if is_passing(exc):
+            # The finaliser's lease runs out, then another round tries again.
+            log.warning("finalising_broken_off", error=type(exc).__name__)
+        else:
+            log.error("finalising_failed", error=type(exc).__name__)  # noqa: TRY400
     else:
         if state is not None:
             log.info("run_finalised", state=state.value)

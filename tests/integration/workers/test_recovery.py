@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A control round mends whatever was lost, once, however many rounds there are."""
 
+import errno
 import json
 import time
 from collections.abc import Iterator
@@ -12,12 +13,16 @@ import sqlalchemy as sa
 import structlog
 from structlog.testing import capture_logs
 
+import pipeline.finalising
 from ledger.entries import Action, Entry
+from pipeline.finaliser_keeper import FinaliserKeeper
+from pipeline.reports.html import render_html
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.spec import AuditSpec
 from storage.engine import epoch_now, reading
 from storage.errors import DatabaseUnavailableError
+from storage.finalisers import claim_finaliser
 from storage.ledger_writer import latest_checkpoint, read_entries
 from storage.runs import resume_run
 from storage.states import RunState, ShardState
@@ -133,6 +138,79 @@ def test_rounds_at_once_finalise_a_run_once(services: Services) -> None:
     assert int(note.splitlines()[1]) == len(actions)
     look_after(services, publish=lambda *_hint: None)
     assert run(engine, run_id).finaliser_attempt == 1
+
+
+def test_a_report_may_take_longer_than_the_lease(
+    engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two control workers do not take a run from each other while one is at it."""
+    slow = services_of(engine, tmp_path, lease_s=0.9)
+    run_id = real_run(engine)
+    finish_all(engine, run_id)
+
+    def render(*arguments: Any) -> str:
+        time.sleep(3)
+        return render_html(*arguments)
+
+    monkeypatch.setattr(pipeline.finalising, "render_html", render)
+
+    def look_often() -> None:
+        for _ in range(12):
+            look_after(slow, publish=lambda *_hint: None)
+            time.sleep(0.3)
+
+    at_once([look_often] * 2)
+    row = run(engine, run_id)
+    assert (row.state, row.finaliser_attempt) == (RunState.DONE, 1)
+    slow.close()
+
+
+def test_a_finaliser_that_hangs_is_replaced(services: Services) -> None:
+    """Without a step done, the lease is not renewed for ever."""
+    engine = services.engine
+    run_id = real_run(engine)
+    finish_all(engine, run_id)
+    fence = claim_finaliser(engine, run_id, lease_s=0.6)
+    assert fence == 1
+    with FinaliserKeeper(engine, run_id, fence=fence, lease_s=0.6, stall_s=0.1):
+        time.sleep(1.2)
+        assert claim_finaliser(engine, run_id, lease_s=60) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), RunState.FINALISING),
+        (OSError(errno.EIO, "Input/output error"), RunState.FINALISING),
+        (OSError("no number: a library cannot read some bytes"), RunState.FAILED),
+        (ValueError("a fault"), RunState.FAILED),
+    ],
+)
+def test_a_full_disk_fails_no_run(
+    sqlite_engine: sa.Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    state: RunState,
+) -> None:
+    """What passes leaves the run to its next finaliser; a fault ends it with a word."""
+    services = services_of(sqlite_engine, tmp_path)
+    run_id = real_run(sqlite_engine)
+    finish_all(sqlite_engine, run_id)
+
+    def refuse(*_arguments: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.finalising, "render_html", refuse)
+        look_after(services, publish=lambda *_hint: None)
+    row = run(sqlite_engine, run_id)
+    assert row.state == state
+    if state == RunState.FINALISING:
+        set_run(sqlite_engine, run_id, finaliser_lease_until=epoch_now() - 1)
+        look_after(services, publish=lambda *_hint: None)
+        assert run(sqlite_engine, run_id).state == RunState.DONE
+    services.close()
 
 
 def test_a_run_with_dead_shards_ends_incomplete(services: Services) -> None:

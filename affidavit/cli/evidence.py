@@ -164,11 +164,11 @@ def verify(
         document = _verify_bundle(path, verifier)
     else:
         from pipeline.verification import verify_run  # noqa: PLC0415
-        from storage.runs import get_run  # noqa: PLC0415
+        from storage.runs import find_run  # noqa: PLC0415
 
         with open_existing(home) as services:
             document = verify_run(
-                services, get_run(services.engine, target), key=verifier
+                services, find_run(services.engine, target), key=verifier
             )
     if json:
         print_json(document)

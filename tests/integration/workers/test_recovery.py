@@ -14,19 +14,20 @@ import structlog
 from structlog.testing import capture_logs
 
 import pipeline.finalising
+import workers.recovery
 from ledger.entries import Action, Entry
 from pipeline.finaliser_keeper import FinaliserKeeper
 from pipeline.reports.html import render_html
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.spec import AuditSpec
-from storage.engine import epoch_now, reading
+from storage.engine import epoch_now, reading, transaction
 from storage.errors import DatabaseUnavailableError
 from storage.finalisers import claim_finaliser
-from storage.ledger_writer import latest_checkpoint, read_entries
+from storage.ledger_writer import latest_checkpoint, read_checkpoints, read_entries
 from storage.runs import resume_run
 from storage.states import RunState, ShardState
-from storage.tables import OutboxTable, RunTable
+from storage.tables import LedgerHeadTable, OutboxTable, RunTable
 from tests.support.planted import (
     at_once,
     claimed,
@@ -110,7 +111,8 @@ def test_a_round_finds_what_was_lost(services: Services) -> None:
     look_after(services, publish=lambda shard_id, _queue: hints.append(shard_id))
     assert hints == [waiting]  # the other one backs off
     assert shard(engine, silent).state == ShardState.PENDING
-    assert [entry.action for entry in ordered(engine)][-1] == Action.SHARD_EXPIRED
+    actions = [entry.action for entry in ordered(engine)]
+    assert actions[-2:] == [Action.SHARD_EXPIRED, Action.KEY_CREATED]
     with reading(engine) as session:
         assert session.scalar(sa.select(sa.func.count(OutboxTable.id))) == 0
 
@@ -228,6 +230,73 @@ def test_a_run_with_dead_shards_ends_incomplete(services: Services) -> None:
         report = json.load(stream)
     assert report["scope"]["dead_shards"][0]["error"] == "lease_expired"
     assert report["scope"]["items"]["missing"] == 2
+
+
+def test_what_nobody_signed_is_signed_by_a_later_round(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that ends between a run's end and its checkpoint costs a minute."""
+    engine = services.engine
+    run_id = real_run(engine)
+    finish_all(engine, run_id)
+
+    class Killed(BaseException):
+        """The process ended here."""
+
+    def kill(*_arguments: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.finalising, "write_signed_checkpoint", kill)
+        with pytest.raises(Killed):
+            look_after(services, publish=lambda *_hint: None)
+    assert run(engine, run_id).state == RunState.DONE
+    assert latest_checkpoint(engine) is None
+    look_after(services, publish=lambda *_hint: None)
+    note = latest_checkpoint(engine)
+    assert note is not None
+    assert int(note.splitlines()[1]) == len(ordered(engine))
+    # A ledger that goes on growing is signed once in a while, not in each round.
+    real_run(engine)
+    look_after(services, publish=lambda *_hint: None)
+    assert latest_checkpoint(engine) == note
+    monkeypatch.setattr(workers.recovery, "CHECKPOINT_INTERVAL_S", 0.0)
+    look_after(services, publish=lambda *_hint: None)
+    assert latest_checkpoint(engine) != note
+
+
+def test_the_key_that_a_round_makes_is_in_the_ledger(services: Services) -> None:
+    """Who verifies learns from the ledger itself since when a key has signed."""
+    engine = services.engine
+    for _ in range(2):
+        finish_all(engine, real_run(engine))
+        look_after(services, publish=lambda *_hint: None)
+    made = [e for e in ordered(engine) if e.action == Action.KEY_CREATED]
+    public = services.settings.resolved_signing_key.with_name("ledger.key.pub")
+    assert [entry.details["vkey"] for entry in made] == [public.read_text().strip()]
+
+
+def test_a_broken_ledger_raises_an_alarm_and_stops_no_work(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is signed or ordered any more, hints and reports go on."""
+    engine = services.engine
+    finish_all(engine, real_run(engine))
+    look_after(services, publish=lambda *_hint: None)
+    before = list(read_checkpoints(engine))
+    with transaction(engine) as session:
+        session.execute(sa.update(LedgerHeadTable).values(frontier=["00" * 32]))
+    second, waiting = real_run(engine), real_run(engine)
+    finish_all(engine, second)
+    hints: list[int] = []
+    monkeypatch.setattr(workers.recovery, "CHECKPOINT_INTERVAL_S", 0.0)
+    with capture_logs() as lines:
+        look_after(services, publish=lambda shard_id, _queue: hints.append(shard_id))
+    alarms = [line for line in lines if line["event"] == "ledger_broken"]
+    assert {line["log_level"] for line in alarms} == {"critical"}
+    assert hints == shard_ids(engine, waiting)
+    assert run(engine, second).state == RunState.DONE
+    assert list(read_checkpoints(engine)) == before
 
 
 def test_a_run_that_cannot_be_finalised_keeps_nobody_waiting(

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, ModelRefusedError, Refusal
 from pipeline.models.architecture import Architecture
 from pipeline.models.weights import file_sha256, load_into, read_state, state_sha256
 from pipeline.spec import ModelSpec
@@ -72,21 +72,23 @@ def load_model(
         )
     found = state_sha256(module)
     if spec.sha256 is not None and found != spec.sha256:
-        raise ModelError(_mismatch("The fetched weights", spec.sha256, found))
+        raise _mismatch("The fetched weights", spec.sha256, found)
     return LoadedModel(module=module, sha256=found)
 
 
 def _checked_digest(weights: Path, expected: str | None) -> str:
     found = file_sha256(weights)
     if expected is not None and found != expected:
-        raise ModelError(_mismatch(f"The weights file {weights}", expected, found))
+        raise _mismatch(f"The weights file {weights}", expected, found)
     return found
 
 
-def _mismatch(what: str, expected: str, found: str) -> str:
-    return (
+def _mismatch(what: str, expected: str, found: str) -> ModelRefusedError:
+    return ModelRefusedError(
         f"{what} has SHA-256 {found}, but the spec expects {expected}; it is another "
-        "file or was altered."
+        "file or was altered.",
+        code=Refusal.DIGEST_MISMATCH,
+        sha256=found,
     )
 
 
@@ -138,6 +140,18 @@ def _timm(name: str, spec: ModelSpec, *, pretrained: bool) -> nn.Module:
     return module
 
 
+def foreign_code(source: str) -> str | None:
+    """Return what of another package `model.source` would run, None for our own."""
+    for point in metadata.entry_points(group=GROUP):
+        if point.name == source and not _is_ours(point):
+            return point.value
+    return None
+
+
+def _is_ours(point: metadata.EntryPoint) -> bool:
+    return point.value.startswith("pipeline.models.")
+
+
 def _registered(name: str, *, plugins: bool) -> Architecture:
     points = {point.name: point for point in metadata.entry_points(group=GROUP)}
     if name not in points:
@@ -145,11 +159,11 @@ def _registered(name: str, *, plugins: bool) -> Architecture:
             _unknown("architecture", name, [*points, "torchvision:NAME", "timm:NAME"])
         )
     point = points[name]
-    ours = point.value.startswith("pipeline.models.")
-    if not ours and not plugins:
-        raise ModelError(
+    if not _is_ours(point) and not plugins:
+        raise ModelRefusedError(
             f"The architecture '{name}' runs code of another package ({point.value}); "
-            "an administrator must allow that with AFFIDAVIT_PLUGINS=1."
+            "an administrator must allow that with AFFIDAVIT_PLUGINS=1.",
+            code=Refusal.CODE_NOT_ALLOWED,
         )
     try:
         loaded = point.load()

@@ -16,16 +16,20 @@ from structlog.testing import capture_logs
 import pipeline.finalising
 import workers.recovery
 from ledger.entries import Action, Entry
+from pipeline.evidence import require_covered
 from pipeline.finaliser_keeper import FinaliserKeeper
+from pipeline.finalising import finalise
 from pipeline.reports.html import render_html
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
+from pipeline.signing import seal
 from pipeline.spec import AuditSpec
 from storage.engine import epoch_now, reading, transaction
-from storage.errors import DatabaseUnavailableError
+from storage.errors import DatabaseUnavailableError, StateConflictError
 from storage.finalisers import claim_finaliser
+from storage.leases import expire_leases
 from storage.ledger_writer import latest_checkpoint, read_checkpoints, read_entries
-from storage.runs import resume_run
+from storage.runs import resume_run, retry_dead_shards
 from storage.states import RunState, ShardState
 from storage.tables import LedgerHeadTable, OutboxTable, RunTable
 from tests.support.planted import (
@@ -297,6 +301,26 @@ def test_a_broken_ledger_raises_an_alarm_and_stops_no_work(
     assert hints == shard_ids(engine, waiting)
     assert run(engine, second).state == RunState.DONE
     assert list(read_checkpoints(engine)) == before
+
+
+def test_only_a_runs_last_end_covers_its_bundle(services: Services) -> None:
+    """Retried, and incomplete again: a checkpoint over the first end is not enough."""
+    engine = services.engine
+    run_id = real_run(engine, shards=1, max_attempts=1)
+    (only,) = shard_ids(engine, run_id)
+    claimed(engine, only)
+    let_lease_run_out(engine, only)
+    look_after(services, publish=lambda *_hint: None)
+    require_covered(services, run(engine, run_id))
+    retry_dead_shards(engine, run_id, attempts=1, actor="user/tester")
+    claimed(engine, only)
+    let_lease_run_out(engine, only)
+    expire_leases(engine, actor="worker/tester")
+    assert finalise(services, run_id, key=None) == RunState.INCOMPLETE
+    with pytest.raises(StateConflictError, match="No signed checkpoint"):
+        require_covered(services, run(engine, run_id))
+    seal(services)
+    require_covered(services, run(engine, run_id))
 
 
 def test_a_run_that_cannot_be_finalised_keeps_nobody_waiting(

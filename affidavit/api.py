@@ -94,10 +94,13 @@ def run(
     """
     from pipeline.embedded import create_embedded_run, run_embedded  # noqa: PLC0415
     from pipeline.planning import prepare  # noqa: PLC0415
+    from pipeline.trust import trust_recorded  # noqa: PLC0415
 
     services = _services(home)
     try:
-        audit = prepare(services, Path(spec))
+        source = _load_spec(Path(spec)).model.source
+        with trust_recorded(services, source, embedded=True):
+            audit = prepare(services, Path(spec))
         run_id = create_embedded_run(services, audit)
         run_embedded(services, run_id, audit.executor, on_items=on_items)
         document = run_document(services, get_run(services.engine, run_id))
@@ -121,6 +124,7 @@ def results(
 
     `uri` says where an item is; it is the item's token where the spec names a subject
     column.
+    That they were read is recorded in the ledger first.
 
     Raises:
         storage.errors.UnknownRunError: there is no such run.
@@ -128,11 +132,15 @@ def results(
     """
     import pandas as pd  # noqa: PLC0415
 
+    from ledger.entries import Action  # noqa: PLC0415
+    from pipeline.deeds import record_deed  # noqa: PLC0415
+
     services = _services(home)
     try:
         require_database(services)
         found = get_run(services.engine, run_id)
         private = is_private(found)
+        record_deed(services, Action.RESULTS_READ, f"run/{found.id}")
         rows = [
             {
                 "item_index": row.item_index,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ledger.entries import Action
+from pipeline.deeds import record_deed
 from pipeline.domain import ItemResult
 from pipeline.item_listing import item_named
 from pipeline.labels import ClassNames
@@ -14,9 +15,7 @@ from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.spec import AuditSpec, Gallery
 from pipeline.stored_items import ItemLookup, pixels_of
-from storage.engine import transaction
 from storage.errors import StateConflictError, UnknownRunError
-from storage.events import record
 from storage.items import find_items
 from storage.manifests import find_location
 from storage.runs import list_shards
@@ -56,13 +55,7 @@ def view_item(services: Services, run: RunTable, item: str) -> ItemView:
     document = _document(
         services, run, location, result, lookup.shard_of(location.item_index)
     )
-    with transaction(services.engine) as session:
-        record(
-            session,
-            Action.ITEM_READ,
-            f"run/{run.id}/item/{location.item_id}",
-            actor=services.actor,
-        )
+    record_deed(services, Action.ITEM_READ, f"run/{run.id}/item/{location.item_id}")
     return ItemView(document=document, png=_png(services, run, location, result))
 
 

@@ -96,9 +96,13 @@ def run(
     """Run an audit here, in this process, and write its report."""
     from pipeline.embedded import create_embedded_run  # noqa: PLC0415
     from pipeline.planning import prepare  # noqa: PLC0415
+    from pipeline.spec_file import load_spec  # noqa: PLC0415
+    from pipeline.trust import trust_recorded  # noqa: PLC0415
 
     with open_services(home) as services:
-        audit = prepare(services, spec)
+        source = load_spec(spec).model.source
+        with trust_recorded(services, source, embedded=True):
+            audit = prepare(services, spec)
         with open_progress("listing", None, quiet=json) as progress:
             run_id = create_embedded_run(services, audit, on_items=progress.add)
         return _work_through(services, run_id, audit.executor, json=json)
@@ -152,11 +156,9 @@ def resume(
 def _record_resuming(services: "Services", run: "RunTable") -> None:
     """The ledger says that a run whose process died was taken up again."""
     from ledger.entries import Action  # noqa: PLC0415
-    from storage.engine import transaction  # noqa: PLC0415
-    from storage.events import record  # noqa: PLC0415
+    from pipeline.deeds import record_deed  # noqa: PLC0415
 
-    with transaction(services.engine) as session:
-        record(session, Action.RUN_RESUMED, f"run/{run.id}", actor=services.actor)
+    record_deed(services, Action.RUN_RESUMED, f"run/{run.id}")
 
 
 def _tell_of_leases(services: "Services", run: "RunTable") -> None:
@@ -204,10 +206,12 @@ def _go_on(
     has changed when that fails.
     """
     if run.queue != "embedded":
+        from pipeline.signing import seal  # noqa: PLC0415
         from workers.submission import wake_workers  # noqa: PLC0415
 
         log_events(services)
         reopen()
+        seal(services)
         wake_workers(services)
         document = _document(services, run.id)
         if json:
@@ -219,16 +223,18 @@ def _go_on(
     from pipeline.planning import build_executor  # noqa: PLC0415
     from pipeline.run_plan import RunPlan  # noqa: PLC0415
     from pipeline.spec import AuditSpec  # noqa: PLC0415
+    from pipeline.trust import trust_recorded  # noqa: PLC0415
 
-    plan = RunPlan.from_json(run.plan)
-    executor = build_executor(
-        AuditSpec.model_validate(run.spec),
-        plan,
-        device=pick_device(plan.device),
-        model_sha256=run.model_digest,
-        plugins=services.settings.plugins,
-        roots=services.roots_noted(plan.roots),
-    )
+    plan, spec = RunPlan.from_json(run.plan), AuditSpec.model_validate(run.spec)
+    with trust_recorded(services, spec.model.source, f"run/{run.id}"):
+        executor = build_executor(
+            spec,
+            plan,
+            device=pick_device(plan.device),
+            model_sha256=run.model_digest,
+            plugins=services.settings.plugins,
+            roots=services.roots_noted(plan.roots),
+        )
     reopen()
     return _work_through(services, run.id, executor, json=json)
 

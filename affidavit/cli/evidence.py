@@ -45,7 +45,7 @@ def report(
 ) -> None:
     """Show where a run's report is, copy it, or pack it with its evidence."""
     from affidavit.run_facts import run_document  # noqa: PLC0415
-    from pipeline.report_access import copy_report, record_reading  # noqa: PLC0415
+    from pipeline.report_access import hand_out_report  # noqa: PLC0415
     from storage.runs import get_run  # noqa: PLC0415
 
     with open_existing(home) as services:
@@ -53,14 +53,11 @@ def report(
         document = run_document(services, found)
         if document["report"] is None:
             raise _not_final(found)
+        copies = hand_out_report(services, found, out=out, bundle=bundle)
         if out is not None:
-            document["copied_to"] = [str(p) for p in copy_report(services, found, out)]
+            document["copied_to"] = [str(path) for path in copies]
         if bundle is not None:
-            from pipeline.evidence import write_run_bundle  # noqa: PLC0415
-
-            write_run_bundle(services, found, bundle)
             document["bundle"] = str(bundle.absolute())
-        record_reading(services, found)
     if json:
         print_json(document)
         return
@@ -169,11 +166,11 @@ def verify(
         document = _verify_bundle(path, verifier)
     else:
         from pipeline.verification import verify_run  # noqa: PLC0415
-        from storage.runs import get_run  # noqa: PLC0415
+        from storage.runs import find_run  # noqa: PLC0415
 
         with open_existing(home) as services:
             document = verify_run(
-                services, get_run(services.engine, target), key=verifier
+                services, find_run(services.engine, target), key=verifier
             )
     if json:
         print_json(document)

@@ -176,6 +176,7 @@ def cancel(
     """Stop a run; finished shards are kept and `resume` goes on."""
     from affidavit.run_facts import run_document  # noqa: PLC0415
     from ledger.entries import Action  # noqa: PLC0415
+    from pipeline.signing import seal  # noqa: PLC0415
     from storage.runs import get_run, stop_run  # noqa: PLC0415
     from storage.states import RunState  # noqa: PLC0415
 
@@ -188,6 +189,7 @@ def cancel(
             action=Action.RUN_CANCELLED,
             actor=services.actor,
         )
+        seal(services)
         document = run_document(services, get_run(services.engine, found.id))
     if json:
         print_json(document)

@@ -316,7 +316,7 @@ def _refused(workspace: Workspace, spec: Path, says: str) -> None:
     # A run may have made its database before it listed its items.
     for name in ("affidavit.db", "affidavit.db-wal", "affidavit.db-shm"):
         (workspace.home / name).unlink(missing_ok=True)
-    for name in ("ledger.key", "ledger.key.pub"):
+    for name in ("ledger.key", "ledger.key.pub", "ledger.key.head"):
         (workspace.home / name).unlink(missing_ok=True)
     if workspace.home.exists():
         workspace.home.rmdir()

@@ -184,7 +184,7 @@ def _require_method(method: str) -> None:
         raise UnknownNameError("method", method, METHODS)
 
 
-def _require_input(size: tuple[int, int], precision: str) -> None:
+def _require_input(size: tuple[int, ...], precision: str) -> None:
     if len(size) != 2 or min(size) < 1 or precision not in PRECISIONS:
         raise InvalidParameterError(
             f"Expected a size (height, width) and a precision of"

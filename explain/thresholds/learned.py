@@ -64,7 +64,7 @@ class Learned:
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What the features are measured on, what the arms need, and draws to explore."""
+        """What features are measured on, what arms need, and draws to explore."""
         measured = {FEATURES[scale.name].need for scale in self.table.features} - {""}
         needs = {Need(need) for need in measured}
         if self.explore:

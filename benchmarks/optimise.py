@@ -11,8 +11,8 @@ else the demo's photographs), with a pretrained EfficientNet-Lite0:
    fitted on the other sequences. Differences are paired over items; their intervals
    draw whole sequences, since frames of one sequence are alike.
 
-Times are processor seconds over those of a float32 forward pass at 224 x 224 in the
-same run; of several takes the least counts, since other work only ever adds to it.
+Times are processor seconds over those of a float32 forward pass at 224 x 224 made right
+beside; the median of such ratios counts.
 
 Usage: python benchmarks/optimise.py [--data FOLDER] [--confidence] [--bfloat16]
        [--json FILE]
@@ -112,13 +112,23 @@ class Item:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mapped:
-    """The maps of all items by one method, as stored and upsampled."""
+    """The maps of all items by one method, as stored and upsampled.
+
+    Attributes:
+        maps: (N, H, W).
+        native: Bytes of a stored map.
+        truth: (N, H, W) bool.
+        context: What policies may know.
+        forwards: What a map costs, in forward passes of reference.
+        forward_seconds: Of such a pass, an item.
+    """
 
     maps: Tensor
     native: int
     truth: Tensor
     context: ThresholdContext
-    seconds: float
+    forwards: float
+    forward_seconds: float
 
 
 @dataclass(slots=True, eq=False)
@@ -127,7 +137,6 @@ class Bench:
 
     model: nn.Module
     items: Sequence[Item]
-    forward_seconds: float = 0.0
     cache: dict[tuple[Any, ...], Mapped] = field(default_factory=dict)
 
     def mapped(
@@ -143,17 +152,6 @@ class Bench:
             self.cache[key] = self._mapped(*key)
         return self.cache[key]
 
-    def time_forward(self) -> None:
-        """Measure what a forward pass at the reference size costs an item."""
-        inputs, _, _ = tensors(self.items, SIZE)
-        with frozen(self.model), torch.no_grad():
-            self.model(inputs[:BATCH])
-            took = [
-                clocked(lambda part=part: self.model(part))[1] / len(part)
-                for part in inputs.split(BATCH)
-            ]
-        self.forward_seconds = min(took)
-
     def _mapped(
         self, name: str, layer: str, size: tuple[int, int], precision: str
     ) -> Mapped:
@@ -163,12 +161,16 @@ class Bench:
             kind = getattr(torch, precision)
             model, inputs = deepcopy(model).to(kind), shown.to(kind)
         method = create_method(name, model, resolve_layer(model, layer, inputs[:1]))
-        maps, probabilities, targets, took = [], [], [], []
+        reference = tensors(self.items, SIZE)[0].split(BATCH)
+        maps, probabilities, targets = [], [], []
+        ratios, took = [], []
         native = 0
-        with frozen(model):
-            for part in inputs.split(BATCH):
+        with frozen(model), frozen(self.model):
+            for part, whole in zip(inputs.split(BATCH), reference, strict=True):
+                base = clocked(lambda whole=whole: self._forward(whole))[1]
                 given, seconds = clocked(lambda part=part: method.explain(part, None))
-                took.append(seconds / len(part))
+                ratios.append(seconds / base)
+                took.append(base / len(whole))
                 stored = quantise(given.maps)
                 native = 2 * stored.values[0].numel()
                 maps.append(upsample(dequantise(stored), size))
@@ -188,7 +190,19 @@ class Bench:
             probabilities=torch.cat(probabilities),
             score=score,
         )
-        return Mapped(torch.cat(maps), native, truth, context, min(took))
+        return Mapped(
+            maps=torch.cat(maps),
+            native=native,
+            truth=truth,
+            context=context,
+            forwards=float(np.median(ratios)),
+            forward_seconds=float(np.median(took)),
+        )
+
+    def _forward(self, inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = self.model(inputs)
+        return logits
 
 
 def main() -> int:
@@ -229,7 +243,6 @@ def main() -> int:
 
 def searched(bench: Bench, trials: int, *, bfloat16: bool) -> dict[str, Any]:
     """Print the fronts of the whole space and of its parts; return their documents."""
-    bench.time_forward()
 
     def evaluate(choice: Choice) -> tuple[float, float, float]:
         given = bench.mapped(
@@ -237,11 +250,11 @@ def searched(bench: Bench, trials: int, *, bfloat16: bool) -> dict[str, Any]:
         )
         policy = create_policy(choice.policy.policy, **dict(choice.policy.parameters))
         result, seconds = applied(policy, given)
-        cost = given.seconds + seconds
+        cost = given.forwards + seconds / given.forward_seconds
         return (
             float(overlap(result.mask, given.truth).mean()),
             # Less than a hundredth of a forward pass is the clock's noise.
-            round(cost / bench.forward_seconds, 2),
+            round(cost, 2),
             stored_bytes(policy, given),
         )
 
@@ -276,10 +289,7 @@ def searched(bench: Bench, trials: int, *, bfloat16: bool) -> dict[str, Any]:
         for front in fronts.values()
         for point in front.points
     ]
-    print(
-        f"\nPareto front over {len(bench.items)} pictures (one forward pass:"
-        f" {bench.forward_seconds * 1000:.0f} ms of processor an image)"
-    )
+    print(f"\nPareto front over {len(bench.items)} pictures")
     print(f"{'IoU':>6} {'forwards':>9} {'bytes':>6}  choice")
     for point in next(iter(fronts.values())).points:
         quality, cost, size = point.values
@@ -307,7 +317,6 @@ def judged(
     bench: Bench, groups: Sequence[str], *, by_confidence: bool
 ) -> dict[str, Any]:
     """Print what each way to choose a policy earns; return it as plain values."""
-    bench.time_forward()
     given = bench.mapped("gradcam")
     arms = (*FIXED, *OTHERS, *((BY_CONFIDENCE,) if by_confidence else ()))
     weights = Reward()
@@ -316,7 +325,7 @@ def judged(
     for place, arm in enumerate(arms):
         policy = create_policy(arm.policy, **dict(arm.parameters))
         result, seconds = applied(policy, given)
-        cost = (given.seconds + seconds) / bench.forward_seconds
+        cost = given.forwards + seconds / given.forward_seconds
         quality[:, place] = overlap(result.mask, given.truth)
         rewards[:, place] = weights.of(
             quality[:, place], cost, stored_bytes(policy, given)
@@ -328,7 +337,9 @@ def judged(
         choices[arm.label] = np.full(len(groups), place)
     choices["the best of all arms for each item (cannot be had)"] = rewards.argmax(1)
     answer = compared(choices, rewards, quality, groups)
-    table = fit_every(features, rewards, arms=arms, names=names, reward=weights)
+    table = fit_every(
+        features, rewards, arms=arms, names=names, reward=weights, groups=groups
+    )
     print(f"\ntable of all items: shrinkage {table.shrinkage:g}, digest {table.digest}")
     return {"policies": answer, "digest": table.digest}
 
@@ -349,7 +360,9 @@ def cross_fitted(
         means = rewards[~out].mean(axis=0)
         chosen["best fixed fraction"][out] = means[: len(FIXED)].argmax()
         chosen["best single policy"][out] = means.argmax()
-        table: PolicyTable = fit_every(features[~out], rewards[~out], arms=arms)
+        table: PolicyTable = fit_every(
+            features[~out], rewards[~out], arms=arms, groups=owners[~out].tolist()
+        )
         places = Learned(table).choose(given.maps, given.context).numpy()
         chosen["learned"][out] = places[out]
     return chosen

@@ -12,11 +12,12 @@ All loads without torch, except ``explain.optimise.item_features`` and
 
 from explain.optimise.arm import Arm
 from explain.optimise.fitting import fit, fit_every
+from explain.optimise.front import ParetoFront
 from explain.optimise.objectives import BYTES, OBJECTIVES, QUALITY, TIME, Objective
 from explain.optimise.pareto import hypervolume, non_dominated
 from explain.optimise.policy_table import PolicyTable
 from explain.optimise.reward import Reward
-from explain.optimise.search import ParetoFront, search
+from explain.optimise.search import search
 from explain.optimise.space import Choice, PolicySpace, Range, Space
 
 __all__ = [

@@ -7,12 +7,14 @@ the policy ``learned``); between runs the table is fitted anew on all records.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from explain.errors import InvalidInputError, UnknownNameError
 from explain.optimise.arm import Arm
+from explain.optimise.arm_records import ArmRecords
 from explain.optimise.features import FEATURES
 from explain.optimise.policy_table import FeatureScale, PolicyTable
 from explain.optimise.posterior import posterior
@@ -33,6 +35,7 @@ def fit(
     arms: Sequence[Arm],
     names: Sequence[str] = tuple(FEATURES),
     reward: Reward | None = None,
+    groups: Sequence[Any] | None = None,
 ) -> PolicyTable:
     """Return what records of one arm an item teach.
 
@@ -46,14 +49,20 @@ def fit(
         arms: The policies to choose from.
         names: Of the features.
         reward: What the rewards weigh, for the document.
+        groups: (M,), what each record belongs to where some are alike (frames of a
+            film, pictures of a patient). How much the features count is then decided
+            by groups that were left out; else by the evidence, which takes records
+            for independent.
 
     Raises:
-        InvalidInputError: shapes do not fit, or an arm's place is out of range.
+        InvalidInputError: shapes do not fit, there is but one group, or an arm's
+            place is out of range.
         UnknownNameError: no such feature.
     """
     table = _table(features, names)
     places = np.asarray(chosen, dtype=np.int64)
     values = np.asarray(rewards, dtype=np.float64)
+    owners = _groups(groups, len(table))
     if places.shape != (len(table),) or values.shape != (len(table),):
         raise InvalidInputError(
             f"Expected one arm and one reward for each of {len(table)} records, got"
@@ -70,6 +79,7 @@ def fit(
         table[known],
         places[known],
         values[known] - centre,
+        None if owners is None else owners[known],
         arms=tuple(arms),
         names=tuple(names),
         reward=reward or Reward(),
@@ -86,14 +96,15 @@ def fit_every(
     arms: Sequence[Arm],
     names: Sequence[str] = tuple(FEATURES),
     reward: Reward | None = None,
+    groups: Sequence[Any] | None = None,
 ) -> PolicyTable:
     """Return what items teach that were measured under every arm.
 
     Each item's mean over the arms is taken off first: it changes no choice, and how
     hard an item is no longer passes for a difference between arms. Items that lack a
-    reward under some arm are left out and counted.
+    reward under some arm are left out and counted. Options are those of ``fit``.
 
-    Shape: features (N, F), rewards (N, K).
+    Shape: features (N, F), rewards (N, K), groups (N,).
 
     Raises:
         InvalidInputError: shapes do not fit.
@@ -101,6 +112,7 @@ def fit_every(
     """
     table = _table(features, names)
     values = np.asarray(rewards, dtype=np.float64)
+    owners = _groups(groups, len(table))
     if values.shape != (len(table), len(arms)):
         raise InvalidInputError(
             f"Expected a reward for each of {len(table)} items under each of"
@@ -113,6 +125,7 @@ def fit_every(
         np.repeat(table[known], len(arms), axis=0),
         np.tile(np.arange(len(arms)), items),
         values.reshape(-1),
+        None if owners is None else np.repeat(owners[known], len(arms)),
         arms=tuple(arms),
         names=tuple(names),
         reward=reward or Reward(),
@@ -136,10 +149,24 @@ def _table(features: npt.ArrayLike, names: Sequence[str]) -> Floats:
     return table
 
 
+def _groups(groups: Sequence[Any] | None, records: int) -> Whole | None:
+    """Return the groups as numbers, or None where every record stands alone."""
+    if groups is None:
+        return None
+    numbers = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+    if len(groups) != records or len(numbers) < 2:
+        raise InvalidInputError(
+            f"Expected a group for each of {records} records and at least two"
+            f" groups, got {len(groups)} records of {len(numbers)} groups."
+        )
+    return np.array([numbers[group] for group in groups], dtype=np.int64)
+
+
 def _fitted(  # noqa: PLR0913 - the two fits differ in all of these
     table: Floats,
     places: Whole,
     values: Floats,
+    owners: Whole | None,
     *,
     arms: tuple[Arm, ...],
     names: tuple[str, ...],
@@ -148,7 +175,7 @@ def _fitted(  # noqa: PLR0913 - the two fits differ in all of these
     paired: bool,
     excluded: int,
 ) -> PolicyTable:
-    """Return the table of centred rewards, with the shrinkage of most evidence."""
+    """Return the table of centred rewards, with the shrinkage that serves best."""
     features = tuple(
         _scale(name, column) for name, column in zip(names, table.T, strict=True)
     )
@@ -157,26 +184,31 @@ def _fitted(  # noqa: PLR0913 - the two fits differ in all of these
     design = np.ones((len(table), len(names) + 1))
     for place, scale in enumerate(features):
         design[:, place + 1] = (table[:, place] - scale.centre) / scale.scale
-    best, most = SHRINKAGES[0], -np.inf
-    for shrinkage in SHRINKAGES if names else SHRINKAGES[:1]:
-        evidence = sum(
-            posterior(design[places == arm], values[places == arm] / unit, shrinkage)[1]
-            for arm in range(len(arms))
+    rows = [
+        ArmRecords(
+            design[places == arm],
+            values[places == arm] / unit,
+            None if owners is None else owners[places == arm],
         )
-        if evidence > most:
-            best, most = shrinkage, evidence
+        for arm in range(len(arms))
+    ]
+    shrinkage = max(
+        # Of equals max takes the first, the firmest.
+        SHRINKAGES if names else SHRINKAGES[:1],
+        key=lambda tried: sum(one.merit(tried) for one in rows),
+    )
     return PolicyTable(
         arms=arms,
         features=features,
         posteriors=tuple(
-            posterior(design[places == arm], values[places == arm] / unit, best)[0]
-            for arm in range(len(arms))
+            posterior(one.design, one.values, shrinkage)[0] for one in rows
         ),
-        shrinkage=best,
+        shrinkage=shrinkage,
         reward=reward,
         reward_centre=centre,
         reward_scale=unit,
         paired=paired,
+        grouped=owners is not None,
         excluded=excluded,
     )
 

@@ -51,12 +51,14 @@ class PolicyTable:
         features: What the choice depends on; none for the best arm of all.
         posteriors: Of each arm, of rewards less ``reward_centre`` in units of
             ``reward_scale``.
-        shrinkage: Prior precision of the features' weights, chosen by the evidence.
+        shrinkage: Prior precision of the features' weights.
         reward: What the rewards weigh.
         reward_centre: In units of the reward; 0 where each item's mean was taken off.
         reward_scale: In units of the reward.
         paired: Whether every item had a reward under every arm, and each item's mean
             was taken off.
+        grouped: Whether the shrinkage was chosen by groups that were left out, and
+            not by the evidence.
         excluded: Records left out: no reward or no features.
     """
 
@@ -68,6 +70,7 @@ class PolicyTable:
     reward_centre: float
     reward_scale: float
     paired: bool
+    grouped: bool
     excluded: int
 
     def __post_init__(self) -> None:
@@ -102,6 +105,7 @@ class PolicyTable:
             "reward_centre": self.reward_centre,
             "reward_scale": self.reward_scale,
             "paired": self.paired,
+            "grouped": self.grouped,
             "excluded": self.excluded,
         }
 

@@ -7,9 +7,9 @@ With rows x of the design (a one, then the standardised features):
     P_n = P + X'X,  m_n = P_n^-1 X'y
     a_n = a + n / 2,  b_n = b + (y'y - m_n'P_n m_n) / 2
 
-P is 1 for the intercept and the shrinkage for each feature. The shrinkage is found by
-the evidence (the marginal likelihood), up to one under which features count for
-nothing, so that an arm learns from them what the records support.
+P is 1 for the intercept and the shrinkage for each feature. The evidence (the marginal
+likelihood) says how well a shrinkage fits the records, up to one under which features
+count for nothing.
 
 Source: Bishop 2006, Pattern Recognition and Machine Learning, section 3.5 and
 exercise 3.12; Riquelme, Tucker and Snoek 2018, "Deep Bayesian bandits showdown",

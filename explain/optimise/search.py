@@ -3,94 +3,21 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any
 
 from explain.errors import ExplainError, InvalidInputError, InvalidParameterError
 from explain.methods.cards import METHODS
 from explain.optimise.arm import Arm
-from explain.optimise.digest import digest_of
+from explain.optimise.front import ParetoFront, Point, Refusal, gains_of
 from explain.optimise.objectives import OBJECTIVES, Objective
-from explain.optimise.pareto import hypervolume, non_dominated
+from explain.optimise.pareto import non_dominated
 from explain.optimise.space import Choice, PolicySpace, Range, Space
 
-_SCHEMA = "affidavit.pareto-front/1"
 #: Trials asked for each that is wanted: a small space repeats itself, and ends.
 _PATIENCE = 5
 #: Trials drawn at random before the sampler models what is good.
 _RANDOM_TRIALS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A choice and its values, in the order of the objectives."""
-
-    choice: Choice
-    values: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A choice that could not be measured, and why."""
-
-    choice: Choice
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParetoFront:
-    """What a search found.
-
-    Attributes:
-        points: That no other point dominates, the best in the first objective first.
-        evaluated: All points, in the order in which they were measured.
-        refused: What could not be measured.
-        objectives: What the values mean.
-        space: What was searched.
-        trials: Most choices to measure.
-        seed: Of the sampler.
-    """
-
-    points: tuple[Point, ...]
-    evaluated: tuple[Point, ...]
-    refused: tuple[Refusal, ...]
-    objectives: tuple[Objective, ...]
-    space: Space
-    trials: int
-    seed: int
-
-    @property
-    def hypervolume(self) -> float:
-        """Share of the box between the objectives' ends that the front dominates."""
-        rows = [_gains(self.objectives, point.values) for point in self.points]
-        # What is better than the best end is as good as it.
-        return hypervolume([[min(gain, 1.0) for gain in row] for row in rows])
-
-    def document(self) -> dict[str, Any]:
-        """Return the front as plain values; ``evaluated`` by its number alone."""
-        return {
-            "schema": _SCHEMA,
-            "space": self.space.document(),
-            "objectives": [asdict(one) for one in self.objectives],
-            "points": [
-                {"choice": point.choice.document(), "values": list(point.values)}
-                for point in self.points
-            ],
-            "refused": [
-                {"choice": one.choice.document(), "reason": one.reason}
-                for one in self.refused
-            ],
-            "evaluated": len(self.evaluated),
-            "hypervolume": self.hypervolume,
-            "trials": self.trials,
-            "seed": self.seed,
-        }
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the document as JSON with sorted keys, in hexadecimal."""
-        return digest_of(self.document())
 
 
 def search(
@@ -150,7 +77,7 @@ def search(
                 else:
                     refused[choice] = outcome
             if choice in points:
-                study.tell(trial, _gains(objectives, points[choice].values))
+                study.tell(trial, gains_of(objectives, points[choice].values))
             else:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
     if not points:
@@ -186,7 +113,7 @@ def _measured(
             f" ({', '.join(one.name for one in objectives)}) of a choice, got"
             f" {len(values)}."
         )
-    for objective, gain in zip(objectives, _gains(objectives, values), strict=True):
+    for objective, gain in zip(objectives, gains_of(objectives, values), strict=True):
         if gain != gain:  # noqa: PLR0124 - NaN is what differs from itself
             return Refusal(choice, f"Its {objective.name} is no number.")
     return Point(choice, values)
@@ -196,20 +123,13 @@ def _front(
     evaluated: Sequence[Point], objectives: Sequence[Objective]
 ) -> tuple[Point, ...]:
     """Return the points that no other dominates, in an order of their own."""
-    gains = [_gains(objectives, point.values) for point in evaluated]
+    gains = [gains_of(objectives, point.values) for point in evaluated]
     stays = non_dominated(gains)
     order = sorted(
         (place for place in range(len(evaluated)) if stays[place]),
         key=lambda place: ([-gain for gain in gains[place]], place),
     )
     return tuple(evaluated[place] for place in order)
-
-
-def _gains(objectives: Sequence[Objective], values: Sequence[float]) -> list[float]:
-    return [
-        objective.gain(value)
-        for objective, value in zip(objectives, values, strict=True)
-    ]
 
 
 def _proposed(trial: Any, space: Space) -> Choice:

@@ -131,6 +131,34 @@ def test_features_that_say_nothing_are_shrunk_away() -> None:
     assert chosen.tolist() == [0] * 40
 
 
+def test_groups_tell_a_feature_of_the_group_from_one_of_the_item() -> None:
+    """Six films of twenty frames are six records of what differs between films.
+
+    Where a film's frames share a feature and a mood, the evidence believes in the
+    feature; films that are left out do not bear it out. An effect that all films
+    share is learned either way.
+    """
+    random = np.random.default_rng(4)
+    films = np.repeat(np.arange(6), 20)
+    features = random.random((6, 2))[films] + 0.01 * random.random((120, 2))
+    moods = random.normal(size=(6, 3))[films]
+    rewards = moods + 0.1 * random.normal(size=(120, 3))
+    alone = fit_every(features, rewards, arms=ARMS, names=NAMES)
+    grouped = fit_every(
+        features, rewards, arms=ARMS, names=NAMES, groups=films.tolist()
+    )
+    assert alone.shrinkage < 100 <= grouped.shrinkage
+    assert grouped.grouped
+    assert not alone.grouped
+    features, means = world(120, 1)
+    shared = fit_every(features, means, arms=ARMS, names=NAMES, groups=films.tolist())
+    assert shared.shrinkage < 30
+    with pytest.raises(InvalidInputError, match="at least two groups"):
+        fit_every(features, means, arms=ARMS, names=NAMES, groups=["a"] * 120)
+    with pytest.raises(InvalidInputError, match="got 2 records"):
+        fit_every(features, means, arms=ARMS, names=NAMES, groups=["a", "b"])
+
+
 # The bandit
 
 
@@ -226,7 +254,7 @@ def test_bad_records_are_refused() -> None:
 
 
 def test_the_reward_is_quality_less_logarithms_of_costs() -> None:
-    """Each term by hand; a cost of nothing is refused, an absent quality stays absent."""
+    """Each term by hand; a cost of nothing is refused, absent quality stays absent."""
     reward = Reward(quality=2.0, time=0.1, size=0.2, time_unit=1.0, size_unit=100.0)
     found = reward.of([0.5, np.nan], [math.e, 1.0], 100.0 * math.e**2)
     assert found[0] == pytest.approx(2 * 0.5 - 0.1 - 0.2 * 2)

@@ -18,7 +18,7 @@ last rows are no policies: the one fraction that is best in hindsight, and the b
 fraction of each frame.
 
 Usage: python benchmarks/thresholds.py [--data FOLDER] [--rounds N] [--threads N]
-       [--parts sweep search policies]
+       [--parts sweep search policies] [--every N]
 """
 
 import argparse
@@ -100,6 +100,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
     parts = ("sweep", "search", "policies")
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
+    parser.add_argument(
+        "--every", type=int, default=1, help="search on every Nth picture only"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(
@@ -114,7 +117,7 @@ def main() -> int:
         pictures = _pictures(model, options.data / "images" / "davis")
         score = _scorer(model)
         if "search" in options.parts:
-            _search_gap(pictures, score)
+            _search_gap(pictures, score, options.every)
         if "policies" in options.parts and any(
             truth is not None for truth in pictures.truths
         ):
@@ -265,11 +268,13 @@ def _resized(picture: np.ndarray[Any, Any]) -> Tensor:
 # --- the dynamic search ----------------------------------------------------------
 
 
-def _search_gap(pictures: Pictures, score: Any) -> None:
+def _search_gap(pictures: Pictures, score: Any, every: int) -> None:
     policy = create_policy("dynamic", by="confidence", q=0.9)
     gaps, missed, scored, rising = [], [0, 0], 0, 0
-    count = len(pictures.maps)
-    for item in range(count):
+    chosen = range(0, len(pictures.maps), every)
+    count = len(chosen)
+    print(f"\nDynamic search by confidence, q = 0.9, {count} pictures", flush=True)
+    for item in chosen:
         context = pictures.part(item, item + 1, score)
         calls: list[int] = []
 
@@ -300,8 +305,12 @@ def _search_gap(pictures: Pictures, score: Any) -> None:
         if reached and len(passing):
             best = float(areas[int(passing[0])])
             gaps.append(100 * (float(result.achieved[0]) - best))
+            print(
+                f"  {pictures.sequences[item]:<24} scan {100 * best:5.1f} %, search"
+                f" {100 * float(result.achieved[0]):5.1f} %",
+                flush=True,
+            )
     sizes = [abs(gap) for gap in gaps]
-    print(f"\nDynamic search by confidence, q = 0.9, {count} pictures")
     print(
         f"  curve not monotone on {rising}; q reached by search / scan:"
         f" {count - missed[0]} / {count - missed[1]}"

@@ -12,31 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from explain.numpy_maps import upsample
 from explain.thresholds.calibration import Calibration, fit_table
 from explain.thresholds.sweep import PERCENTS, sweep_fractions
 from ledger.entries import Action
-from pipeline.domain import ItemResult
+from pipeline.deeds import record_deed
 from pipeline.errors import SourceError
-from pipeline.labels import ClassNames
-from pipeline.memory_budget import MemoryBudget
-from pipeline.packing import read_artifact
-from pipeline.preparing import ItemPreparer
+from pipeline.explained_items import explained_items
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
-from pipeline.shard_reading import open_artifact
-from pipeline.shard_work import as_manifest_item
-from pipeline.spec import AuditSpec
-from pipeline.stored_items import map_of
-from storage.engine import transaction
-from storage.events import record
-from storage.manifests import read_locations
-from storage.runs import list_shards
-from storage.states import ItemStatus, ShardState
-from storage.tables import RunTable, ShardTable
+from storage.tables import RunTable
 
-#: More items make the fractions no better; they are taken evenly over the manifest.
-MOST_ITEMS = 20_000
 #: Maps that are swept at once.
 BATCH = 32
 
@@ -68,14 +53,12 @@ def calibrate(
     Raises:
         SourceError: no item of the run has both a map and a mask.
     """
-    with transaction(services.engine) as session:
-        record(
-            session,
-            Action.RESULTS_READ,
-            f"run/{run.id}",
-            actor=services.actor,
-            details={"purpose": "calibration"},
-        )
+    record_deed(
+        services,
+        Action.RESULTS_READ,
+        f"run/{run.id}",
+        details={"purpose": "calibration"},
+    )
     tables: list[npt.NDArray[np.float64]] = []
     classes: list[int] = []
     for batch in _batches(_marked(services, run, on_items)):
@@ -116,52 +99,13 @@ def _batches(items: Iterator[_Marked]) -> Iterator[list[_Marked]]:
 def _marked(
     services: Services, run: RunTable, on_items: Callable[[int], None]
 ) -> Iterator[_Marked]:
-    """Yield the explained items that have a mask, evenly over the manifest."""
-    plan = RunPlan.from_json(run.plan)
-    preparer = _preparer(services, run, plan)
-    size = (plan.input_shape[1], plan.input_shape[2])
-    step = -(-run.items_total // MOST_ITEMS)
-    for shard in list_shards(services.engine, run.id):
-        if shard.state != ShardState.DONE or shard.object_key is None:
-            continue
-        explained = _explained(services, shard)
-        for row in read_locations(
-            services.engine,
-            run.id,
-            first_item=shard.first_item,
-            item_count=shard.item_count,
-        ):
-            on_items(1)
-            result = explained.get(row.item_index)
-            if result is None or not row.mask_uri or row.item_index % step:
-                continue
-            prepared = preparer.prepare(as_manifest_item(row))
-            if prepared.truth is None or result.target is None:
-                continue
+    """Yield the explained items that have a mask."""
+    for item in explained_items(
+        services, run, wanted=lambda row: bool(row.mask_uri), on_items=on_items
+    ):
+        if item.prepared.truth is not None and item.result.target is not None:
             yield _Marked(
-                attribution=upsample(map_of(result)[None], size)[0],
-                truth=prepared.truth,
-                target=result.target,
+                attribution=item.attribution,
+                truth=item.prepared.truth,
+                target=item.result.target,
             )
-
-
-def _explained(services: Services, shard: ShardTable) -> dict[int, ItemResult]:
-    """Return the shard's explanations by index, failed items left out."""
-    with open_artifact(services.store, str(shard.object_key)) as stream:
-        return {
-            result.item_index: result
-            for result in read_artifact(stream)
-            if result.status is ItemStatus.DONE
-        }
-
-
-def _preparer(services: Services, run: RunTable, plan: RunPlan) -> ItemPreparer:
-    spec = AuditSpec.model_validate(run.spec)
-    return ItemPreparer(
-        reader=services.reader(services.roots_noted(plan.roots)),
-        preprocess=spec.model.preprocess,
-        classes=ClassNames(plan.classes, count=plan.class_count),
-        label_required=False,
-        strict_labels=False,
-        budget=MemoryBudget(services.settings.decoding_bytes),
-    )

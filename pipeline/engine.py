@@ -31,7 +31,7 @@ from pipeline.policies import policy_arguments
 from pipeline.run_plan import RunPlan
 
 #: Streams of random draws, so that no two users of randomness share a number.
-METRICS_STREAM, METHOD_STREAM = 0, 1
+METRICS_STREAM, METHOD_STREAM, POLICY_STREAM = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +150,7 @@ class Engine:
             targets=attribution.targets,
             probabilities=probabilities,
             score=score,
+            draws=ItemDraws(self._plan.seed, batch.indices, POLICY_STREAM),
         )
         return self._policy.apply(maps, context), score.halved
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command that fits thresholds to ground truth: calibrate."""
+"""Commands that fit thresholds on finished runs: calibrate, learn."""
 
 import json as json_text
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,12 +14,13 @@ from affidavit.cli.output import print_json, say
 from affidavit.cli.progress import open_progress
 
 if TYPE_CHECKING:
-    from explain.thresholds.calibration import Calibration, ClassFraction
+    from explain.thresholds.calibration import ClassFraction
 
 
 def register(app: typer.Typer) -> None:
-    """The command is part of the app."""
+    """The commands are part of the app."""
     app.command()(calibrate)
+    app.command()(learn)
 
 
 def calibrate(
@@ -40,19 +42,15 @@ def calibrate(
 ) -> None:
     """Fit the fraction to keep, a class at a time, on a run that has masks."""
     from pipeline.calibrating import calibrate as fit  # noqa: PLC0415
-    from pipeline.errors import SpecError  # noqa: PLC0415
     from storage.runs import get_run  # noqa: PLC0415
 
-    if not out.absolute().parent.is_dir():
-        raise SpecError(
-            f"--out: there is no folder {out.absolute().parent}; make it first."
-        )
+    _require_folder(out)
     with open_existing(home) as services:
         found = get_run(services.engine, run)
         with open_progress("sweeping", found.items_total, quiet=json) as progress:
             fitted = fit(services, found, min_items=min_items, on_items=progress.add)
         names: list[str] | None = found.plan["classes"]
-    _write(out, fitted)
+    _write(out, fitted.document())
     document: dict[str, Any] = {
         "calibration": str(out.absolute()),
         "digest": fitted.digest,
@@ -70,9 +68,62 @@ def calibrate(
     say(f"Use it with: threshold: {{policy: calibrated, calibration: {out}}}")
 
 
-def _write(out: Path, fitted: "Calibration") -> None:
-    """The file holds the whole calibration or, after a crash, what it held before."""
-    text = json_text.dumps(fitted.document(), indent=2, sort_keys=True) + "\n"
+def learn(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Runs of one data source under different policies.", metavar="RUN..."
+        ),
+    ],
+    *,
+    quality: Annotated[
+        str,
+        typer.Option(
+            "--quality", help="The measured value, between 0 and 1, that counts."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="File to write the table to.")
+    ] = Path("policies.json"),
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Learn from finished runs which threshold policy suits which kind of item."""
+    from pipeline.learning import learn as fit  # noqa: PLC0415
+    from storage.runs import get_run  # noqa: PLC0415
+
+    _require_folder(out)
+    with open_existing(home) as services:
+        found = [get_run(services.engine, run) for run in runs]
+        total = sum(run.items_total for run in found)
+        with open_progress("reading", total, quiet=json) as progress:
+            learned = fit(services, found, quality=quality, on_items=progress.add)
+    table = learned.table
+    _write(out, table.document())
+    if json:
+        print_json(
+            {"table": str(out.absolute()), "digest": table.digest, **table.document()}
+        )
+        return
+    say(f"{out}: SHA-256 {table.digest}")
+    for label, items, mean in learned.arms:
+        say(f"  {label:<44.44} mean reward {mean:+.4f} over {items:,} items")
+    say(f"Use it with: threshold: {{policy: learned, table: {out}}}")
+
+
+def _require_folder(out: Path) -> None:
+    """Nothing happens if the file can be made where it is wanted."""
+    from pipeline.errors import SpecError  # noqa: PLC0415
+
+    if not out.absolute().parent.is_dir():
+        raise SpecError(
+            f"--out: there is no folder {out.absolute().parent}; make it first."
+        )
+
+
+def _write(out: Path, document: Mapping[str, Any]) -> None:
+    """The file holds the whole document or, after a crash, what it held before."""
+    text = json_text.dumps(document, indent=2, sort_keys=True) + "\n"
     partial = out.with_name(out.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, out)  # noqa: PTH105 - atomic, and says so

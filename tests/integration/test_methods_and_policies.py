@@ -193,6 +193,25 @@ def test_a_calibration_that_is_none_is_refused(
     assert answer.err.count("\n") == 1
 
 
+def test_policies_are_learned_from_runs_and_applied(workspace: Workspace) -> None:
+    """A table learned from two runs' recorded values decides a third run's masks."""
+    small, _ = run(workspace, threshold={"policy": "fixed", "keep": 0.05})
+    large, _ = run(workspace, threshold={"policy": "fixed", "keep": 0.5})
+    path = workspace.folder / "policies.json"
+    arguments = ("--quality", "localisation_iou", "--out", path, "--json")
+    answer = workspace.call("learn", small["run"], large["run"], *arguments)
+    assert answer.code == 0, answer.err
+    assert len(answer.document["arms"]) == 2
+    _, rows = run(workspace, threshold={"policy": "learned", "table": "policies.json"})
+    assert {row["keep_requested"] for row in rows} <= {0.05, 0.5}
+    one = workspace.call("learn", small["run"], small["run"], *arguments)
+    assert one.code == 2
+    assert "two different threshold policies" in one.err
+    odd = workspace.call("learn", small["run"], large["run"], "--quality", "speed")
+    assert odd.code == 2
+    assert "localisation_iou" in odd.err
+
+
 def test_a_run_without_masks_cannot_be_calibrated(workspace: Workspace) -> None:
     """Without ground truth there is nothing to fit, and nothing is written."""
     document, _ = run(workspace, data={"source": "photos/", "columns": {}})

@@ -42,7 +42,7 @@ def submit(
     )
     run_id = create_run(services, audit, queue=queue, on_items=on_items)
     wake_workers(services)
-    warnings = []
+    warnings = audit.foreseen.warnings()
     if not any(worker.queue == queue for worker in workers):
         warnings.append(
             f"no worker is alive on the queue '{queue}'; start one with 'affidavit "

@@ -13,6 +13,7 @@ from affidavit.cli import (
     evidence,
     installation,
     listing,
+    planning,
     registry,
     supervising,
     working,
@@ -66,6 +67,7 @@ def _before(
 
 
 for module in (
+    planning,
     auditing,
     supervising,
     listing,

@@ -90,9 +90,7 @@ def test_the_template_shows_every_key() -> None:
         ),
         (
             SMALL.replace("audit: a", "audit: Röntgen"),
-            "f.yaml:1: audit: expected a name of ASCII letters (a-z, A-Z), digits, "
-            "spaces, dots, dashes and underscores, the first a letter or digit, got "
-            "the text 'Röntgen'.",
+            "f.yaml:1: audit: expected a name of ASCII letters, digits,",
         ),
         (
             SMALL.replace("audit: a", "audit: 7"),

@@ -104,6 +104,7 @@ def run(
         run_id = create_embedded_run(services, audit)
         run_embedded(services, run_id, audit.executor, on_items=on_items)
         document = run_document(services, get_run(services.engine, run_id))
+        document["warnings"] = audit.foreseen.warnings()
     finally:
         services.close()
     return RunOutcome(

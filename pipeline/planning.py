@@ -5,7 +5,6 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -25,23 +24,22 @@ from explain.metrics import METRICS
 from explain.parameters import resolved
 from explain.remedies.cards import REMEDIES
 from explain.thresholds import POLICIES
-from pipeline.criteria import parse_criterion
 from pipeline.devices import pick_device
 from pipeline.digests import spec_digest
 from pipeline.errors import ModelError, SpecError
 from pipeline.executor import Executor
-from pipeline.labels import ClassNames, load_class_names
+from pipeline.labels import ClassNames
 from pipeline.models.loading import HUB, LoadedModel, load_model
+from pipeline.outlook import ForeseenSource
 from pipeline.paths import AllowedRoots
-from pipeline.policies import planned_arguments, with_absolute_paths
+from pipeline.policies import planned_arguments
 from pipeline.probe_failures import told_as_sentences
 from pipeline.probing import probe
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
-from pipeline.sources.opening import open_source
 from pipeline.sources.source import Source
 from pipeline.spec import AuditSpec
-from pipeline.spec_file import load_spec
+from pipeline.spec_checks import CheckedSpec, check_spec
 
 #: A shard should take about this long, so that a crash costs little.
 TARGET_SHARD_S = 120.0
@@ -62,6 +60,7 @@ class PreparedAudit:
         spec_sha256: Digest of what decides results.
         model_sha256: Digest of the weights.
         source: Where the items come from.
+        foreseen: The same, which knows what can come of the items once it is listed.
         executor: The network on its device, ready to explain.
     """
 
@@ -71,6 +70,7 @@ class PreparedAudit:
     spec_sha256: str
     model_sha256: str
     source: Source
+    foreseen: ForeseenSource
     executor: Executor
 
 
@@ -90,19 +90,19 @@ def prepare(
         SourceError: the data source cannot be opened.
         InfrastructureError: the device is not there.
     """
-    written = load_spec(spec_path)
-    check_names(written)
-    base = spec_path.resolve().parent
-    roots = services.roots(base, Path.cwd())
-    resolved = resolve_paths(written, base=base, roots=roots)
+    return prepare_checked(services, check_spec(services, spec_path), device=device)
+
+
+def prepare_checked(
+    services: Services, checked: CheckedSpec, *, device: str | None = None
+) -> PreparedAudit:
+    """Return the audit of a spec whose names and paths were checked before.
+
+    Raises:
+        SpecError, ModelError, InfrastructureError: as `prepare`.
+    """
+    written, resolved, roots = checked.written, checked.resolved, checked.roots
     chosen = pick_device(device or written.run.device, services.settings.device)
-    source = open_source(
-        written.data,  # whose paths a message can show as they are written
-        base=base,
-        roots=roots,
-        s3_client=services.s3_client,
-        label_wanted=written.explain.target == "label",
-    )
     model = load_model(
         resolved.model,
         weights=_weights_path(resolved, roots),
@@ -110,73 +110,17 @@ def prepare(
     )
     with told_as_sentences(resolved):
         plan, executor = _probe(resolved, model, chosen, roots)
+    classes = ClassNames(plan.classes, count=plan.class_count)
+    foreseen = ForeseenSource(checked.source, written, classes)
     return PreparedAudit(
         written=written,
         resolved=resolved,
         plan=plan,
         spec_sha256=spec_digest(written, plan),
         model_sha256=model.sha256,
-        source=source,
+        source=foreseen,
+        foreseen=foreseen,
         executor=executor,
-    )
-
-
-def check_names(spec: AuditSpec) -> None:
-    """Nothing happens if every name and criterion of the spec is known.
-
-    Raises:
-        SpecError: one is not; the message names the nearest.
-    """
-    _known("explain.method", spec.explain.method, METHODS)
-    _known("threshold.policy", spec.threshold.policy, POLICIES)
-    for name in spec.metrics:
-        _known("metrics", name, METRICS)
-    if len(set(spec.metrics)) != len(spec.metrics):
-        raise SpecError("metrics: a metric is named twice; name each once.")
-    complete = METHODS[spec.explain.method].complete
-    measured = {
-        key
-        for name in spec.metrics
-        for key in METRICS[name].values_for(complete=complete)
-    }
-    for text in spec.criteria:
-        parse_criterion(text, known_values=measured)
-
-
-def _known(where: str, name: str, known: Iterable[str]) -> None:
-    import difflib  # noqa: PLC0415
-
-    choices = sorted(known)
-    if name in choices:
-        return
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}" if near else f"known are {', '.join(choices)}"
-    raise SpecError(f"{where}: there is no '{name}'; {hint}.")
-
-
-def resolve_paths(spec: AuditSpec, *, base: Path, roots: AllowedRoots) -> AuditSpec:
-    """Return the spec with its local paths absolute and under the allowed roots.
-
-    Raises:
-        PathEscapeError: a path leads elsewhere.
-    """
-    model, data = spec.model, spec.data
-    if model.weights is not None and model.weights != HUB:
-        weights = roots.resolve(model.weights, base=base)
-        if not weights.is_file():
-            raise SpecError(
-                f"model.weights: there is no file {model.weights!r} (looked for at "
-                f"{weights}); paths count from the spec's folder."
-            )
-        model = model.model_copy(update={"weights": str(weights)})
-    names = load_class_names(model, base=base, roots=roots)
-    model = model.model_copy(update={"classes": names})
-    if "://" not in data.source:
-        resolved = str(roots.resolve(data.source, base=base))
-        data = data.model_copy(update={"source": resolved})
-    threshold = with_absolute_paths(spec.threshold, base=base, roots=roots)
-    return spec.model_copy(
-        update={"model": model, "data": data, "threshold": threshold}
     )
 
 

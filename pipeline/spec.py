@@ -18,6 +18,9 @@ from explain.parameters import Parameter, resolved
 from explain.remedies.cards import REMEDIES
 from explain.thresholds.cards import POLICIES
 
+#: `weights: hub` is how a spec says that weights may be fetched at run time.
+HUB = "hub"
+
 #: Retention is named here so that the report can state it; purging comes later.
 Gallery = Literal["images", "maps", "none"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -124,7 +127,8 @@ class ModelSpec(SpecSection):
     weights: str | None = Field(
         default=None,
         description="Path to a .safetensors file or a state dict that loads with "
-        "weights_only; null only where the architecture ships its own.",
+        "weights_only; null only where the architecture ships its own; `hub` lets "
+        "torchvision or timm fetch its own, and nothing else is ever fetched.",
     )
     sha256: str | None = Field(
         default=None,

@@ -47,7 +47,7 @@ def submit(
         services, replace(audit, source=watched), queue=queue, on_items=on_items
     )
     wake_workers(services)
-    warnings = watched.warnings()
+    warnings = [*audit.foreseen.warnings(), *watched.warnings()]
     if not able:
         warnings.append(
             f"no worker is alive on the queue '{queue}'; start one with 'affidavit "

@@ -15,6 +15,7 @@ from affidavit.cli import (
     evidence,
     installation,
     listing,
+    planning,
     registry,
     supervising,
     working,
@@ -68,6 +69,7 @@ def _before(
 
 
 for module in (
+    planning,
     auditing,
     supervising,
     listing,

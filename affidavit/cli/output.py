@@ -3,6 +3,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -37,6 +38,12 @@ def print_json(document: Any) -> None:
 def complain(message: str) -> None:
     """An error is on standard error, as one sentence."""
     note(f"affidavit: {message}")
+
+
+def warn(messages: Iterable[str]) -> None:
+    """Each warning is on standard error, as one sentence."""
+    for message in messages:
+        note(f"affidavit: warning: {message}")
 
 
 def size_text(size_bytes: float) -> str:

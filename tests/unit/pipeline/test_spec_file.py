@@ -90,6 +90,10 @@ def test_the_template_shows_every_key() -> None:
             "f.yaml:4: threshold.keep: must be at most 1.0, got the number 1.5.",
         ),
         (
+            SMALL.replace("audit: a", "audit: Röntgen"),
+            "f.yaml:1: audit: expected a name of ASCII letters, digits,",
+        ),
+        (
             SMALL.replace("audit: a", "audit: 7"),
             "f.yaml:1: audit: expected text, got the number 7; put it in quotes.",
         ),

@@ -19,8 +19,8 @@ from affidavit.cli import (
     working,
 )
 from affidavit.cli.options import remember_home
-from affidavit.cli.output import complain, note
-from affidavit.exit_codes import EXPECTED_ERRORS, ExitCode, exit_code_of
+from affidavit.cli.output import complain, note, print_json, take_complaint
+from affidavit.exit_codes import EXPECTED_ERRORS, ExitCode, exit_code_of, kind_of
 
 #: Typer brings its own copy of click in newer versions; this is the right one's base.
 _UsageProblem: type[typer.BadParameter] = next(
@@ -96,7 +96,7 @@ def _tell_usage(problem: typer.BadParameter) -> None:
     if type(problem).__name__ == "NoArgsIsHelpError":
         note(message)
     else:
-        complain(message.rstrip(".") + "; see 'affidavit --help'.")
+        complain(message.rstrip(".") + "; see 'affidavit --help'.", kind="usage")
 
 
 def _sentence(error: Exception) -> str:
@@ -108,7 +108,27 @@ permissions."
 
 
 def run_command(arguments: list[str]) -> int:
-    """Return the exit code of a command line; errors are told in one sentence."""
+    """Return the exit code of a command line; errors are told in one sentence.
+
+    With `--json` an error is a document on standard output as well.
+    """
+    take_complaint()
+    code = _run(arguments)
+    complaint = take_complaint()
+    if complaint is not None and "--json" in arguments:
+        print_json(
+            {
+                "error": {
+                    "kind": complaint.kind,
+                    "message": complaint.message,
+                    "exit_code": code,
+                }
+            }
+        )
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     try:
         result = app(arguments, prog_name="affidavit", standalone_mode=False)
     except typer.Exit as exc:
@@ -117,16 +137,16 @@ def run_command(arguments: list[str]) -> int:
         _tell_usage(exc)
         return ExitCode.USAGE
     except (KeyboardInterrupt, typer.Abort):
-        complain("interrupted.")
+        complain("interrupted.", kind="interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone; that is its business.
         sys.stderr.close()
         return ExitCode.DONE
     except EXPECTED_ERRORS as exc:
-        complain(_sentence(exc))
+        complain(_sentence(exc), kind=kind_of(exc))
         return exit_code_of(exc)
     if result == ExitCode.INTERRUPTED and not isinstance(result, ExitCode):
         # Typer has caught a Ctrl-C that the command itself did not answer.
-        complain("interrupted.")
+        complain("interrupted.", kind="interrupted")
     return int(result) if isinstance(result, int) else ExitCode.DONE

@@ -159,6 +159,8 @@ def get_run(engine: sa.Engine, prefix: str) -> RunTable:
 
 
 def _unknown(prefix: str) -> str:
+    if prefix == "latest":
+        return "There are no runs yet; start one with 'affidavit run SPEC'."
     return f"No run has the id '{prefix}'; 'affidavit status' lists the runs."
 
 

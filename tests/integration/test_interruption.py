@@ -74,7 +74,9 @@ def test_a_run_survives_ctrl_c_kill_and_cancel(tmp_path: Path) -> None:
     assert 1 <= _done(workspace) < ITEMS / 4
     assert all(row["state"] != "running" for row in workspace.rows("shards"))
     # An interrupted run is no broken evidence.
-    assert workspace.call("verify", run["id"]).code == 0
+    verified = workspace.call("verify", run["id"])
+    assert verified.code == 0
+    assert "But the run is not finished, it is interrupted" in verified.out
     assert workspace.call("report", run["id"]).code == 2
 
     before = _done(workspace)

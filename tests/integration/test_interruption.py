@@ -120,7 +120,7 @@ def test_a_store_that_refuses_ends_the_run_with_4_until_it_is_mended(
     workspace.objects.write_text("a file where the folder should be")
     answer = workspace.call("run", spec, "--json")
     run = workspace.rows("runs")[0]["id"]
-    assert (answer.code, answer.out) == (4, "")
+    assert (answer.code, answer.document["error"]["exit_code"]) == (4, 4)
     assert "is a file: give the path of a folder" in answer.err
     assert f"go on with: affidavit resume {run}" in answer.err
     assert answer.err.count("\n") == 1

@@ -19,7 +19,6 @@ from pipeline.outlook import refuse_without_labels
 from pipeline.paths import AllowedRoots
 from pipeline.policies import with_absolute_paths
 from pipeline.services import Services
-from pipeline.sources.opening import open_source
 from pipeline.sources.source import Source
 from pipeline.spec import HUB, AuditSpec
 from pipeline.spec_file import load_spec
@@ -54,6 +53,8 @@ def check_spec(services: Services, spec_path: Path) -> CheckedSpec:
     base = spec_path.resolve().parent
     roots = services.roots(base, Path.cwd())
     resolved = resolve_paths(written, base=base, roots=roots)
+    from pipeline.sources.opening import open_source  # noqa: PLC0415 - pyarrow
+
     source = open_source(
         written.data,  # whose paths a message can show as they are written
         base=base,

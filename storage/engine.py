@@ -16,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
-from storage.errors import DatabaseUnavailableError, StorageError
+from storage.errors import DatabaseUnavailableError, DatabaseUrlError
 from storage.vendor_errors import translated
 
 #: A connection whose server vanished without a word is given up after a minute, so
@@ -52,24 +52,25 @@ def create_engine(url: str) -> sa.Engine:
     """Return an engine for a SQLite or PostgreSQL URL; nothing is connected yet.
 
     Raises:
-        StorageError: the URL is malformed or names another kind of database.
+        DatabaseUrlError: the URL is malformed or names another kind of database.
         DatabaseUnavailableError: the folder of a SQLite file cannot be made.
     """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         # The cause would show the URL, and with it the password.
-        raise StorageError(
-            "The database URL is not valid; expected sqlite:///path/to/file.db or "
-            "postgresql://user:password@host/name."
+        raise DatabaseUrlError(
+            "The database URL in AFFIDAVIT_DATABASE_URL is not valid; expected "
+            "sqlite:///path/to/file.db or postgresql://user:password@host/name."
         ) from None
     backend = parsed.get_backend_name()
     if backend == "sqlite":
         return _sqlite_engine(parsed.set(drivername="sqlite"))
     if backend in {"postgresql", "postgres"}:
         return _postgresql_engine(parsed.set(drivername="postgresql+psycopg"))
-    raise StorageError(
-        f"The database kind '{backend}' is not supported; use sqlite or postgresql."
+    raise DatabaseUrlError(
+        f"The database kind '{backend}' of AFFIDAVIT_DATABASE_URL is not supported; "
+        "use sqlite:///path/to/file.db or postgresql://user:password@host/name."
     )
 
 
@@ -84,7 +85,7 @@ def _options() -> dict[str, Any]:
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
     if not url.database or url.database == ":memory:":
-        raise StorageError(
+        raise DatabaseUrlError(
             "A SQLite database in memory would be another one for each connection; "
             "expected sqlite:///path/to/file.db."
         )

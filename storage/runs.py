@@ -170,6 +170,8 @@ def find_run(engine: sa.Engine, prefix: str) -> str:
 
 
 def _unknown(prefix: str) -> str:
+    if prefix == "latest":
+        return "There are no runs yet; start one with 'affidavit run SPEC'."
     return f"No run has the id '{prefix}'; 'affidavit status' lists the runs."
 
 

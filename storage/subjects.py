@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Iterable
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from storage.engine import epoch_now
@@ -43,6 +42,9 @@ def tokens_for(session: Session, kind: str, values: Iterable[str]) -> dict[str, 
         {"token": new_token(), "kind": kind, "value": value, "created_at": now}
         for value in missing
     ]
+    # Loading a dialect takes as long as a look at a run, and few lookers insert.
+    from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415
+
     postgres = session.get_bind().dialect.name == "postgresql"
     insert = postgresql.insert if postgres else sqlite.insert
     # A planner that held the lock before may have met the same person; its token wins.

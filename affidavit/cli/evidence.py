@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from storage.tables import RunTable
 
 
+#: States of a run whose results and report are there.
+_FINISHED = frozenset({"done", "incomplete"})
+
+
 def register(app: typer.Typer) -> None:
     """The commands are part of the app."""
     app.command()(report)
@@ -172,6 +176,8 @@ def verify(
             document = verify_run(
                 services, find_run(services.engine, target), key=verifier
             )
+    if "state" in document:
+        document["finished"] = document["state"] in _FINISHED
     if json:
         print_json(document)
     else:
@@ -214,6 +220,11 @@ def _tell_verdict(document: dict[str, Any]) -> None:
             )
             + "."
         )
+        if not document.get("finished", True):
+            say(
+                f"But the run is not finished, it is {document['state']}: only what is "
+                "there so far was checked, and there is no result and no report yet."
+            )
     else:
         say(f"The evidence of {what} does not hold:")
         for failure in document["failures"]:

@@ -79,12 +79,20 @@ def upgrade(*, json: JsonOption = False, home: HomeOption = None) -> None:
         say(f"The database is at migration {after} now (was: {before or 'empty'}).")
 
 
-def doctor(*, json: JsonOption = False, home: HomeOption = None) -> int:
+def doctor(
+    *,
+    production: Annotated[
+        bool,
+        typer.Option("--production", help="Let warnings count as faults (exit 4)."),
+    ] = False,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> int:
     """Check each part of the installation and say how to mend what is wrong."""
     from affidavit.doctor import examine  # noqa: PLC0415
 
     with open_services(home) as services:
-        findings = examine(services)
+        findings = examine(services, production=production)
     healthy = all(finding.ok for finding in findings)
     if json:
         print_json(
@@ -92,7 +100,8 @@ def doctor(*, json: JsonOption = False, home: HomeOption = None) -> int:
         )
     else:
         for finding in findings:
-            say(f"{'ok  ' if finding.ok else 'BAD '} {finding.part:<14} {finding.says}")
+            word = "BAD" if not finding.ok else "warn" if finding.warning else "ok"
+            say(f"{word:<4} {finding.part:<14} {finding.says}")
             if finding.mend:
                 say(f"     {'':<14} {finding.mend}")
     return ExitCode.DONE if healthy else ExitCode.INFRASTRUCTURE

@@ -4,6 +4,7 @@
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -35,9 +36,29 @@ def print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
-def complain(message: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What was said of an error, and of which kind it is."""
+
+    kind: str
+    message: str
+
+
+#: The last complaint of this command, if there was one.
+_complaints: list[Complaint] = []
+
+
+def complain(message: str, *, kind: str = "fault") -> None:
     """An error is on standard error, as one sentence."""
     note(f"affidavit: {message}")
+    _complaints.append(Complaint(kind, message))
+
+
+def take_complaint() -> Complaint | None:
+    """Return the last complaint, which is then forgotten, None where all went well."""
+    last = _complaints[-1] if _complaints else None
+    _complaints.clear()
+    return last
 
 
 def warn(messages: Iterable[str]) -> None:

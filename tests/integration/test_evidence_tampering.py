@@ -364,7 +364,7 @@ def test_showing_an_item_of_an_altered_artifact_is_refused(copy: Workspace) -> N
     content[100] ^= 1
     path.write_bytes(content)
     answer = copy.call("show", "latest", "0", "--json")
-    assert (answer.code, answer.out) == (3, "")
+    assert (answer.code, answer.document["error"]["kind"]) == (3, "digest_mismatch")
     assert "affidavit verify" in answer.err
 
 

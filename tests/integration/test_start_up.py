@@ -20,7 +20,10 @@ sys.stderr.write(json.dumps([code, sorted({n.partition(".")[0] for n in sys.modu
 """
 
 #: Large packages that are of no use to a look.
-HEAVY = {"torch", "torchvision", "celery", "boto3", "pandas", "alembic", "structlog"}
+HEAVY = {
+    *("torch", "torchvision", "celery", "boto3", "pandas", "alembic", "structlog"),
+    *("psycopg", "rich"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,7 @@ def _modules(workspace: Workspace, *arguments: str, code: int = 0) -> set[str]:
         (("status",), {"numpy", "pyarrow", "PIL"}),
         (("status", "latest"), {"numpy", "pyarrow", "PIL"}),
         (("report", "latest"), {"numpy", "pyarrow", "PIL"}),
+        (("items", "latest", "--failed"), {"numpy", "pyarrow", "PIL"}),
         (("verify", "latest", "--json"), {"PIL"}),
         (("metrics",), {"numpy", "pyarrow", "sqlalchemy"}),
         (("--help",), {"numpy", "pyarrow", "sqlalchemy", "pydantic"}),

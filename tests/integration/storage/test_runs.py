@@ -145,8 +145,8 @@ def test_a_run_is_found_by_the_beginning_of_its_id(engine: sa.Engine) -> None:
 
 
 def test_without_runs_there_is_no_latest(engine: sa.Engine) -> None:
-    """An empty database is no crash."""
-    with pytest.raises(UnknownRunError, match="'latest'"):
+    """An empty database is no crash; the sentence says how to start a run."""
+    with pytest.raises(UnknownRunError, match="no runs yet; start one with"):
         get_run(engine, "latest")
     assert list_runs(engine) == []
 

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The public Python API: load a spec, run it, read results, explain one batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affidavit.run_facts import require_database, run_document
+from pipeline.item_listing import is_private, shown_uri
 from pipeline.services import Services
 from pipeline.settings import load_settings
 from pipeline.spec import AuditSpec
 from pipeline.spec_file import load_spec as _load_spec
 from storage.events import local_user
-from storage.items import iterate_items
+from storage.item_listing import iterate_listed
 from storage.runs import get_run
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Explained:
     """One batch, explained.
 
     Shape: logits (N, K) float32, targets (N,) int64, maps (N, h, w) float32 at the
-    tapped layer's resolution, masks (N, H, W) bool, achieved (N,) float64.
+    method's stored resolution, masks (N, H, W) bool, achieved (N,) float64, status of
+    length N (`ok`, or why a mask is not what was asked for).
     """
 
     logits: "npt.NDArray[np.float32]"
@@ -59,7 +61,8 @@ class Explained:
     maps: "npt.NDArray[np.float32]"
     masks: "npt.NDArray[np.bool_]"
     achieved: "npt.NDArray[np.float64]"
-    layer: str
+    status: tuple[str, ...]
+    layer: str | None
 
 
 def load_spec(path: str | Path) -> AuditSpec:
@@ -91,13 +94,17 @@ def run(
     """
     from pipeline.embedded import create_embedded_run, run_embedded  # noqa: PLC0415
     from pipeline.planning import prepare  # noqa: PLC0415
+    from pipeline.trust import trust_recorded  # noqa: PLC0415
 
     services = _services(home)
     try:
-        audit = prepare(services, Path(spec))
+        source = _load_spec(Path(spec)).model.source
+        with trust_recorded(services, source, embedded=True):
+            audit = prepare(services, Path(spec))
         run_id = create_embedded_run(services, audit)
         run_embedded(services, run_id, audit.executor, on_items=on_items)
         document = run_document(services, get_run(services.engine, run_id))
+        document["warnings"] = audit.foreseen.warnings()
     finally:
         services.close()
     return RunOutcome(
@@ -116,20 +123,30 @@ def results(
 ) -> "pd.DataFrame":
     """Return a run's items as a table: one row an explanation, one column a metric.
 
+    `uri` says where an item is; it is the item's token where the spec names a subject
+    column.
+    That they were read is recorded in the ledger first.
+
     Raises:
         storage.errors.UnknownRunError: there is no such run.
         storage.errors.SchemaOutdatedError: there is no database of this version.
     """
     import pandas as pd  # noqa: PLC0415
 
+    from ledger.entries import Action  # noqa: PLC0415
+    from pipeline.deeds import record_deed  # noqa: PLC0415
+
     services = _services(home)
     try:
         require_database(services)
         found = get_run(services.engine, run_id)
+        private = is_private(found)
+        record_deed(services, Action.RESULTS_READ, f"run/{found.id}")
         rows = [
             {
                 "item_index": row.item_index,
                 "item_id": row.item_id,
+                "uri": shown_uri(item, private=private),
                 "status": row.status,
                 "reason": row.reason,
                 "predicted": row.predicted,
@@ -141,7 +158,8 @@ def results(
                 "cut": row.cut,
                 **row.metrics,
             }
-            for row in iterate_items(services.engine, found.id)
+            for item in iterate_listed(services.engine, found.id)
+            if (row := item.row) is not None
         ]
     finally:
         services.close()
@@ -155,40 +173,46 @@ def explain(
     targets: "torch.Tensor | None" = None,
     layer: str = "auto",
     method: str = "gradcam",
-    keep: float = 0.10,
+    parameters: Mapping[str, Any] | None = None,
+    policy: str = "fixed",
+    images: "torch.Tensor | None" = None,
+    **threshold: Any,
 ) -> Explained:
     """Return the thresholded explanations of one batch; the model is left as it was.
 
     Args:
-        model: A convolutional classifier.
+        model: A classifier of images.
         inputs: (N, C, H, W), normalised as the model takes them.
         targets: (N,) class indices; None explains the predicted classes.
         layer: Dotted name of the layer to tap, or `auto`.
         method: See `affidavit methods`.
-        keep: Fraction of positions that the masks keep.
+        parameters: The method's own parameters.
+        policy: See `affidavit policies`.
+        images: (N, C, H, W) in [0, 1], what a person sees, for methods and policies
+            that look at edges or regions of the picture.
+        **threshold: The policy's own parameters, such as `keep=0.10`.
 
     Raises:
-        explain.errors.ExplainError: the model, layer or targets cannot be used.
+        explain.errors.ExplainError: model, layer, targets or parameters are of no use.
     """
-    from explain.architectures import resolve_layer  # noqa: PLC0415
-    from explain.frozen import frozen  # noqa: PLC0415
-    from explain.maps import dequantise, quantise, upsample  # noqa: PLC0415
-    from explain.methods import create_method  # noqa: PLC0415
-    from explain.thresholds import create_policy  # noqa: PLC0415
+    from explain.thresholded import Recipe, explain_thresholded  # noqa: PLC0415
 
-    with frozen(model):
-        tapped = resolve_layer(model, layer, inputs[:1])
-        attribution = create_method(method, model, tapped).explain(inputs, targets)
-    maps = dequantise(quantise(attribution.maps))
-    size = (int(inputs.shape[2]), int(inputs.shape[3]))
-    cut = create_policy("fixed", keep=keep).apply(upsample(maps, size))
+    recipe = Recipe(
+        method=method,
+        parameters=parameters or {},
+        layer=layer,
+        policy=policy,
+        threshold=threshold,
+    )
+    found = explain_thresholded(model, inputs, recipe, targets=targets, images=images)
     return Explained(
-        logits=attribution.logits.cpu().numpy(),
-        targets=attribution.targets.cpu().numpy(),
-        maps=maps.cpu().numpy(),
-        masks=cut.mask.cpu().numpy(),
-        achieved=cut.achieved.cpu().numpy(),
-        layer=tapped.name,
+        logits=found.attribution.logits.cpu().numpy(),
+        targets=found.attribution.targets.cpu().numpy(),
+        maps=found.maps.cpu().numpy(),
+        masks=found.threshold.mask.cpu().numpy(),
+        achieved=found.threshold.achieved.cpu().numpy(),
+        status=tuple(str(status) for status in found.threshold.status),
+        layer=found.layer,
     )
 
 

@@ -4,7 +4,7 @@
 import io
 import secrets
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib import metadata
 from typing import Any
@@ -24,14 +24,21 @@ class Finding:
     ok: bool
     says: str
     mend: str = ""
+    #: It works, but something may go wrong later; not good enough for production.
+    warning: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding as JSON values."""
         return asdict(self)
 
 
-def examine(services: Services) -> list[Finding]:
-    """Return one finding for each part of the installation."""
+def examine(services: Services, *, production: bool = False) -> list[Finding]:
+    """Return one finding for each part of the installation.
+
+    Args:
+        services: The installation.
+        production: Whether a warning counts as a fault.
+    """
     checks: list[tuple[str, Callable[[Services], Finding]]] = [
         ("settings", _settings),
         ("database", _database),
@@ -44,7 +51,10 @@ def examine(services: Services) -> list[Finding]:
     findings = []
     for part, check in checks:
         try:
-            findings.append(check(services))
+            found = check(services)
+            findings.append(
+                replace(found, ok=False) if production and found.warning else found
+            )
         except (StorageError, AuditError, LedgerError, OSError) as exc:
             findings.append(
                 Finding(part=part, ok=False, says=str(exc), mend=_MEND[part])
@@ -150,13 +160,14 @@ def _broker(services: Services) -> Finding:
     from workers.broker import inspect_broker  # noqa: PLC0415
 
     problems = inspect_broker(url.get_secret_value())
+    if not problems:
+        return Finding(part="broker", ok=True, says="Redis answers and keeps its data")
     return Finding(
         part="broker",
-        ok=not problems,
-        says="; ".join(problems) if problems else "Redis answers and keeps its data",
-        mend="set it in redis.conf: appendonly yes, maxmemory-policy noeviction"
-        if problems
-        else "",
+        ok=not any(problem.is_serious for problem in problems),
+        warning=True,
+        says="; ".join(problem.says for problem in problems),
+        mend=f"set it in redis.conf: {', '.join(p.mend for p in problems)}",
     )
 
 

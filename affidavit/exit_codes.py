@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the command line's exit codes mean, and which error gives which."""
 
+import re
 from enum import IntEnum
 
 from explain.errors import ExplainError
 from ledger.errors import BrokenLedgerError, BundleError, LedgerError
 from pipeline.errors import InfrastructureError, ModelError, SourceError, SpecError
-from storage.errors import StateConflictError, StorageError, UnknownRunError
+from storage.errors import (
+    DatabaseUrlError,
+    StateConflictError,
+    StorageError,
+    UnknownRunError,
+)
 from storage.objects.errors import DigestMismatchError
 
 
@@ -46,12 +52,21 @@ _USAGE_ERRORS = (
     ModelError,
     SourceError,
     ExplainError,
+    DatabaseUrlError,
     UnknownRunError,
     StateConflictError,
     BundleError,
 )
 #: Bytes or entries that are not those that were written.
 _INTEGRITY_ERRORS = (BrokenLedgerError, DigestMismatchError)
+
+
+def kind_of(error: BaseException) -> str:
+    """Return the kind of an expected error as JSON names it: `unknown_run`."""
+    if type(error).__module__ == "builtins":
+        return "system"  # of the many kinds of OSError
+    name = type(error).__name__.removesuffix("Error")
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 def exit_code_of(error: BaseException) -> ExitCode:

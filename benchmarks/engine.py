@@ -15,7 +15,11 @@ torch's own bilinear upsampling and with our mask and float16 write. The
 pytorch-grad-cam rows are as that library gives them: upsampled maps, no mask, no
 float16, which is less than the others do.
 
+Memory is counted, not sampled: the bytes that autograd keeps for the backward pass of
+one image, parameters left out, which is the same in every run.
+
 Usage: python benchmarks/engine.py [--quick] [--json FILE] [--networks NAME ...]
+       [--device cuda] [--dtype bfloat16]
 """
 
 import argparse
@@ -51,8 +55,11 @@ with warnings.catch_warnings():
     from pytorch_grad_cam import GradCAM
 
 SIZE = (224, 224)
-NETWORKS = ("resnet50", "mobilenet_v3_large")
+NETWORKS = ("resnet50", "efficientnet_b0", "mobilenet_v3_large")
 POLICY = FixedKeep(0.10)
+
+#: Most MiB an image that autograd may keep.
+SAVED_MIB = {"resnet50": 2.1}
 
 FORWARD = "forward only"
 OURS = "affidavit Grad-CAM"
@@ -60,6 +67,8 @@ PEER = "pytorch-grad-cam, batched"
 PEER_SINGLE = "pytorch-grad-cam, one by one"
 CAPTUM = "captum, own forward for the class"
 CAPTUM_FROZEN = "captum, frozen, targets given"
+
+PEERS = (PEER, PEER_SINGLE)
 
 #: Seconds of each round, by row.
 Times = dict[str, list[float]]
@@ -105,22 +114,32 @@ def main() -> int:
         action="store_true",
         help="processor seconds instead of wall-clock, for a busy machine",
     )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    where = Where(torch.device(options.device), getattr(torch, options.dtype))
     clock = time.process_time if options.cpu_time else time.perf_counter
     rows: list[Row] = []
     targets: list[Target] = []
     print(
         f"torch {torch.__version__}, {platform.machine()}, {options.threads}"
-        f" threads, 224 x 224, random weights; medians of interleaved rounds of"
+        f" threads, {where.name()}, 224 x 224, random weights; medians of"
+        f" interleaved rounds of"
         f" {'processor' if options.cpu_time else 'wall-clock'} time"
     )
     for network in options.networks:
         for batch in (1, 4 if options.quick else 16):
             rounds = options.rounds or _rounds(batch, quick=options.quick)
-            times = measure(network, batch, rounds, clock)
+            times = measure(network, batch, rounds, clock, where)
             rows += _report(network, batch, times)
             targets += _verdicts(network, batch, times)
+        memory = saved_bytes(network, where) / 2**20
+        print(f"\n{network}: autograd keeps {memory:.2f} MiB an image")
+        if network in SAVED_MIB:
+            limit = SAVED_MIB[network]
+            promise = f"MiB kept for the backward pass <= {limit}"
+            targets.append(Target(network, 1, promise, memory, memory <= limit))
     print("\ntargets")
     for target in targets:
         verdict = "kept  " if target.kept else "MISSED"
@@ -135,13 +154,61 @@ def main() -> int:
     return 0
 
 
-def measure(network: str, batch: int, rounds: int, clock: Callable[[], float]) -> Times:
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The device and the type that everything is measured in."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def name(self) -> str:
+        """Return the device in words."""
+        card = "CPU"
+        if self.device.type == "cuda":
+            card = torch.cuda.get_device_name(self.device)
+        return f"{card}, {str(self.dtype).removeprefix('torch.')}"
+
+    def build(self, network: str) -> nn.Module:
+        """Return the network with seeded weights."""
+        torch.manual_seed(0)
+        model = torchvision.models.get_model(network, weights=None).eval()
+        return model.to(self.device, self.dtype)
+
+    def wait(self) -> None:
+        """Return when the device has done what it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def saved_bytes(network: str, where: Where) -> int:
+    """Return the bytes that autograd keeps for one image, parameters left out."""
+    model = where.build(network)
+    inputs = torch.randn(1, 3, *SIZE).to(where.device, where.dtype)
+    method = create_method("gradcam", model, resolve_layer(model, example=inputs))
+    own = {each.untyped_storage().data_ptr() for each in model.state_dict().values()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        method.explain(inputs, None)
+    return sum(kept.values())
+
+
+def measure(
+    network: str, batch: int, rounds: int, clock: Callable[[], float], where: Where
+) -> Times:
     """Return the seconds of each row in each round."""
-    torch.manual_seed(0)
-    model = torchvision.models.get_model(network, weights=None).eval()
-    inputs = torch.randn(batch, 3, *SIZE)
+    model = where.build(network)
+    inputs = torch.randn(batch, 3, *SIZE).to(where.device, where.dtype)
     with ExitStack() as held:
         rows = _rows(model, inputs, held)
+        if where.dtype != torch.float32:  # the peer's NumPy has no such type
+            rows = {name: row for name, row in rows.items() if name not in PEERS}
         names = list(rows)
         for name in names:
             rows[name]()
@@ -149,8 +216,10 @@ def measure(network: str, batch: int, rounds: int, clock: Callable[[], float]) -
         for turn in range(rounds):
             shift = turn % len(names)
             for name in names[shift:] + names[:shift]:
+                where.wait()
                 start = clock()
                 rows[name]()
+                where.wait()
                 times[name].append(clock() - start)
     return times
 
@@ -295,11 +364,14 @@ def _report(network: str, batch: int, times: Times) -> list[Row]:
 
 def _verdicts(network: str, batch: int, times: Times) -> list[Target]:
     """Return what was promised of this cell and what came out."""
+    most = 1.10 if batch > 1 else 1.15
     promises = [
-        ("time over forward <= 1.15", OURS, FORWARD, 1.15, "at most"),
-        ("times faster than pytorch-grad-cam >= 2.8", PEER, OURS, 2.8, "at least"),
+        (f"time over forward <= {most:.2f}", OURS, FORWARD, most, "at most"),
         ("time over captum, frozen <= 1.03", OURS, CAPTUM_FROZEN, 1.03, "at most"),
     ]
+    if PEER in times:
+        text = "times faster than pytorch-grad-cam >= 2.8"
+        promises.append((text, PEER, OURS, 2.8, "at least"))
     if PEER_SINGLE in times:
         text = "times faster than pytorch-grad-cam one by one >= 3.5"
         promises.append((text, PEER_SINGLE, OURS, 3.5, "at least"))

@@ -70,6 +70,27 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return _blend(rows, low, high, blend, dim=2)
 
 
+def pool_to_grid(maps: Tensor, grid: int) -> Tensor:
+    """Return the maps averaged over a grid of at most so many cells a side.
+
+    A cell holds the area-weighted mean of the pixels that it covers, in parts where
+    its border runs through them, so that means times the cells' area sum to the
+    map's total. A side shorter than the grid stays as it is. NaN and infinity
+    spoil the cells of their row and column.
+
+    Shape: (N, H, W) -> (N, min(grid, H), min(grid, W)) float32.
+    """
+    _require_maps(maps)
+    if grid < 1:
+        raise InvalidInputError(f"Expected a grid of at least 1 cell, got {grid}.")
+    height, width = maps.shape[1:]
+    rows = _shares(height, min(grid, height), maps.device)
+    columns = _shares(width, min(grid, width), maps.device)
+    # One product a map: a map's bits then do not depend on its neighbours.
+    pooled = torch.bmm(rows.expand(len(maps), -1, -1), maps.double())
+    return torch.bmm(pooled, columns.T.expand(len(maps), -1, -1)).float()
+
+
 def energy_retained(maps: Tensor, mask: Tensor) -> Tensor:
     """Return the share of each map's positive energy that lies in its mask.
 
@@ -103,6 +124,18 @@ def _samples(
             torch.tensor(high, device=device),
             torch.tensor(blend, device=device),
         )
+
+
+@lru_cache(maxsize=64)
+def _shares(side: int, cells: int, device: torch.device) -> Tensor:
+    """Return the share of each place in each cell's mean, (cells, side) float64."""
+    # In units of 1 / (side * cells) of the axis all borders are whole numbers.
+    cell, place = torch.arange(cells)[:, None], torch.arange(side)[None, :]
+    ends = torch.minimum((cell + 1) * side, (place + 1) * cells)
+    overlap = (ends - torch.maximum(cell * side, place * cells)).clamp(min=0)
+    # Tensors made under inference mode would poison later differentiable code.
+    with torch.inference_mode(mode=False):
+        return (overlap.double() / side).to(device, non_blocking=True)
 
 
 def _require_maps(maps: Tensor) -> None:

@@ -20,7 +20,8 @@ class Parameter:
         meaning: One clause for the reference and for error messages.
         default: Its value when none is given; its type is the parameter's type. A
             default of None makes a parameter that must be given.
-        kind: Type of a parameter without a default.
+        kind: Type of a parameter without a default; ``object`` is a document, which
+            an audit names by the path of its file.
         low: Least value allowed.
         high: Greatest value allowed.
         above: Value that must be exceeded.
@@ -54,6 +55,15 @@ class Parameter:
             )
         return converted
 
+    def document(self) -> dict[str, Any]:
+        """Return the parameter as JSON values."""
+        default = self.default
+        return {
+            "meaning": self.meaning,
+            "default": list(default) if isinstance(default, tuple) else default,
+            "range": self.range_in_words(),
+        }
+
     def range_in_words(self) -> str:
         """Return what the parameter may be, for people."""
         if self.choices:
@@ -64,6 +74,7 @@ class Parameter:
             float: "a number",
             str: "a text",
             tuple: "a list of numbers",
+            object: "a document",
         }
         words = [nouns[self.type]]
         if self.above is not None:
@@ -90,9 +101,11 @@ class Parameter:
             ):
                 return None
             return tuple(float(part) for part in value)
-        return value if isinstance(value, str) else None
+        return value if kind is object or isinstance(value, str) else None
 
     def _allowed(self, value: Value) -> bool:
+        if self.type is object:
+            return True
         if isinstance(value, str):
             return not self.choices or value in self.choices
         if isinstance(value, tuple):

@@ -12,6 +12,7 @@ merkle      RFC 6962 hashing, compact range, proofs
 note        C2SP signed-note envelope
 checkpoint  C2SP checkpoints, signing keys and verifier keys
 key_file    keys on disk
+head_file   the last signed head, remembered beside the key
 safe_zip    zip reading that distrusts the zip
 bundle      the evidence bundle: layout, writing, reading
 failures    the kinds of integrity failure and the verdict

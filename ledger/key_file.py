@@ -103,11 +103,11 @@ def _create(path: Path, key: SigningKey) -> None:
             return
     finally:
         draft.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    """A key that a power cut could take back must not sign anything."""
+def sync_folder(folder: Path) -> None:
+    """The folder's names are on the disk: a power cut takes no new file back."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

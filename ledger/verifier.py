@@ -9,6 +9,7 @@ and whether the key is really the ledger's (`key_pinned`).
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from ledger.bundle_verifier import verify_bundle
 from ledger.checkpoint import Checkpoint, VerifierKey, verify_note
@@ -19,6 +20,7 @@ from ledger.merkle import CompactRange, leaf_hash
 from ledger.note import Note
 
 __all__ = [
+    "LEDGER_HEAD",
     "Failure",
     "FailureKind",
     "Verdict",
@@ -26,6 +28,9 @@ __all__ = [
     "verify_bundle",
     "verify_entries",
 ]
+
+#: Where a failure is about what a store says of its ledger's size and frontier.
+LEDGER_HEAD: Final = "ledger head"
 
 
 def verify_entries(
@@ -46,6 +51,7 @@ def examine_entries(
     key: VerifierKey | None,
     *,
     cover_until: int | None = None,
+    stated: CompactRange | None = None,
 ) -> Verdict:
     """Return the verdict over a whole ledger, read from index 0 in order.
 
@@ -55,10 +61,13 @@ def examine_entries(
         key: the ledger's key from outside; without it no signature is checked.
         cover_until: only entries below this index must be covered by a checkpoint
             (other runs may still be writing); None asks for all of them.
+        stated: what the store itself says of the ledger's head, read before the
+            entries; nobody has signed that, but entries must not fall short of it.
     """
     log = FailureLog()
     heads = _read_checkpoints(checkpoints, key, log)
-    walk = _Walk(log, deque(sorted(heads, key=lambda head: head.checkpoint.size)))
+    ordered = deque(sorted(heads, key=lambda head: head.checkpoint.size))
+    walk = _Walk(log, ordered, stated=stated)
     walk.pass_heads()
     for index, body, stored in entries:
         walk.take(index, body, stored)
@@ -136,6 +145,7 @@ class _Walk:
 
     log: FailureLog
     heads: deque[_Head]
+    stated: CompactRange | None = None
     tree: CompactRange = field(default_factory=CompactRange)
     window: Window = field(default_factory=Window)
     count: int = 0
@@ -171,6 +181,17 @@ class _Walk:
 
     def pass_heads(self) -> None:
         """Every checkpoint of the current size has met the recomputed root."""
+        stated = self.stated
+        if stated is not None and stated.size == self.tree.size:
+            if stated.frontier != self.tree.frontier:
+                self.log.add(
+                    FailureKind.ROOT_MISMATCH,
+                    LEDGER_HEAD,
+                    f"the ledger's head is not that of the first {stated.size} entries",
+                    expected=stated.root().hex(),
+                    got=self.tree.root().hex(),
+                )
+            self.stated = None
         while self.heads and self.heads[0].checkpoint.size == self.tree.size:
             head = self.heads.popleft()
             checkpoint = head.checkpoint
@@ -202,6 +223,14 @@ class _Walk:
                 f"entries {self.expected}..{size - 1}",
                 "a checkpoint covers entries that the ledger no longer has",
                 expected=str(size),
+                got=str(self.expected),
+            )
+        if self.stated is not None and self.stated.size > self.expected:
+            self.log.add(
+                FailureKind.MISSING_ENTRIES,
+                f"entries {self.expected}..{self.stated.size - 1}",
+                "the ledger's head counts entries that the ledger no longer has",
+                expected=str(self.stated.size),
                 got=str(self.expected),
             )
         end = self.expected if cover_until is None else cover_until

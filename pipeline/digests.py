@@ -8,13 +8,15 @@ time, place, token or salt is in any of them.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ledger.canonical import canonical_bytes
 from pipeline.domain import ItemResult
 
 if TYPE_CHECKING:
+    from pipeline.run_plan import RunPlan
     from pipeline.spec import AuditSpec
 
 #: Sections and keys of the spec that say where and when, not what.
@@ -25,21 +27,28 @@ _PLACES = {
 }
 
 
-def spec_digest(
-    spec: "AuditSpec", *, layer: str, threads: int, classes: Sequence[str] | None
-) -> str:
+def spec_digest(spec: "AuditSpec", plan: "RunPlan") -> str:
     """Return the hex digest of everything in the spec that decides results.
 
-    Layer, thread count and class names enter as resolved: `auto` may resolve
-    differently elsewhere, and a path says nothing about the names in the file.
+    Layer, thread count, class names and parameters enter as resolved: `auto` may
+    resolve differently elsewhere, a path says nothing about what is in the file, and
+    a default that is written out changes nothing.
     """
     content = spec.model_dump(mode="json", exclude={"schedule"})
     for section, keys in _PLACES.items():
         for key in keys:
             content[section].pop(key, None)
-    content["model"]["layer"] = layer
-    content["model"]["classes"] = None if classes is None else list(classes)
-    content["run"]["threads"] = threads
+    content["model"]["layer"] = plan.layer
+    content["model"]["classes"] = plan.classes
+    content["run"]["threads"] = plan.threads
+    content["run"]["chunk"] = plan.chunk
+    content["explain"]["parameters"] = plan.method_arguments
+    for name in spec.explain.remedies:
+        content["explain"][name] = plan.remedies.get(name)
+    content["threshold"] = {
+        "policy": plan.policy,
+        "parameters": plan.policy_arguments,
+    }
     return hashlib.sha256(canonical_bytes(_exact(content))).hexdigest()
 
 
@@ -129,8 +138,24 @@ def record_digest(result: ItemResult, *, content_sha256: str | None) -> bytes:
         "cut": _exact(result.cut),
         "metrics": {key: _exact(float(v)) for key, v in result.metrics.items()},
         "absences": dict(result.absences),
+        **_later_fields(result),
     }
     return hashlib.sha256(canonical_bytes(record)).digest()
+
+
+def _later_fields(result: ItemResult) -> dict[str, Any]:
+    """Return the fields that earlier versions did not have, where they are set.
+
+    Leaving out what is not set keeps the digests of artifacts that they wrote.
+    """
+    fields: dict[str, Any] = {}
+    if result.energy_retained is not None:
+        fields["energy_retained"] = _exact(result.energy_retained)
+    if result.mask_bits:
+        fields["mask"] = result.mask_bits.hex()
+    if result.levels:
+        fields["levels"] = [_exact(asdict(level)) for level in result.levels]
+    return fields
 
 
 def result_digest(

@@ -49,6 +49,16 @@ class ManifestItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """One of several nested masks of an explanation, rebuilt from its cut."""
+
+    keep_requested: float
+    keep_achieved: float
+    cut: float
+    energy_retained: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ItemResult:
     """What is known of one item once its shard is done.
 
@@ -82,6 +92,12 @@ class ItemResult:
     keep_requested: float | None = None
     keep_achieved: float | None = None
     cut: float | None = None
+    #: Share of the map's positive energy inside the mask.
+    energy_retained: float | None = None
+    #: The mask, a bit a position in row order, where the cut does not describe it.
+    mask_bits: bytes = b""
+    #: The masks of a policy that makes several at once, the smallest first.
+    levels: tuple[Level, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     absences: Mapping[str, str] = field(default_factory=dict)
     #: SHA-256 of the canonical record, see `pipeline.digests`.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from ledger.entries import Action
+from ledger.key_file import load_signing_key
 from pipeline.executor import Executor
 from pipeline.finalising import finalise
 from pipeline.planning import PreparedAudit
@@ -19,7 +20,7 @@ from pipeline.shard_work import (
     make_context,
     work_on,
 )
-from pipeline.signing import open_signing_key, record_new_key, write_signed_checkpoint
+from pipeline.signing import open_signing_key, write_signed_checkpoint
 from storage.errors import StateConflictError, StorageError
 from storage.events import local_worker
 from storage.leases import claim_next, expire_leases, fail_attempt, release
@@ -45,13 +46,15 @@ def create_embedded_run(
     Raises:
         SchemaOutdatedError: the database is of another version.
         ledger.errors.KeyFileError: the signing key is exposed or unreadable.
+        ledger.errors.BrokenLedgerError: the ledger does not go on from what was
+            signed last, so nothing more may be signed.
     """
     settings = services.settings
-    is_new = not settings.resolved_signing_key.exists()
-    key = open_signing_key(services)
+    if settings.resolved_signing_key.exists():
+        # An unusable key must not leave a database behind.
+        load_signing_key(settings.resolved_signing_key, settings.ledger_origin)
     ensure_embedded_schema(settings.resolved_database_url, actor=services.actor)
-    if is_new:
-        record_new_key(services, key)
+    write_signed_checkpoint(services, open_signing_key(services))
     return create_run(services, audit, queue="embedded", on_items=on_items)
 
 
@@ -76,14 +79,17 @@ def run_embedded(
         StorageError: the database or the object store failed; what was done is kept
             and the run can be resumed.
         InfrastructureError: a source failed; likewise.
+        ledger.errors.BrokenLedgerError: the ledger does not go on from what was
+            signed last; nothing is signed.
     """
     key = open_signing_key(services)
+    # A process that died may have left entries behind that nobody signed.
+    write_signed_checkpoint(services, key)
     run = get_run(services.engine, run_id)
     context = make_context(
         services, run, executor, roots=services.roots_noted(run.plan["roots"])
     )
     worker = local_worker("embedded")
-    lease_s = services.settings.lease_s
     with _interrupted_on_failure(services, run_id):
         while True:
             stopped = stop()
@@ -96,7 +102,7 @@ def run_embedded(
                 # What happened so far is under a signature too.
                 write_signed_checkpoint(services, key)
                 return state
-            final = finalise(services, run_id, key=key, lease_s=lease_s)
+            final = finalise(services, run_id, key=key)
             if final is not None:
                 return final
             expire_leases(services.engine, actor=worker)

@@ -5,6 +5,7 @@
 AuditError
 ├─ SpecError            the spec is wrong: the user mends it (exit 2)
 ├─ ModelError           the model or its weights cannot be used (exit 2)
+│  └─ ModelRefusedError   ... because they are not to be trusted; the ledger tells
 ├─ SourceError          the data source cannot be listed (exit 2)
 ├─ InfrastructureError  a server, store or device is missing (exit 4)
 └─ ItemError            one item cannot be explained: it becomes a row with a reason
@@ -24,6 +25,30 @@ class SpecError(AuditError):
 
 class ModelError(AuditError):
     """The model or its weights cannot be used."""
+
+
+class Refusal(StrEnum):
+    """Why a model is not to be trusted, as the ledger tells it."""
+
+    HOLDS_CODE = "holds_code"
+    CODE_NOT_ALLOWED = "code_not_allowed"
+    DIGEST_MISMATCH = "digest_mismatch"
+
+
+class ModelRefusedError(ModelError):
+    """The model or its weights are not to be trusted.
+
+    Attributes:
+        code: Why, in one word.
+        sha256: Of the weights file, None where it is not about a file.
+    """
+
+    def __init__(
+        self, message: str, *, code: Refusal, sha256: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.sha256 = sha256
 
 
 class SourceError(AuditError):
@@ -60,6 +85,8 @@ class Reason(StrEnum):
     CONSTANT_MAP = "constant_map"
     #: The item is done, but fewer positions are positive than were asked to be kept.
     INSUFFICIENT_SUPPORT = "insufficient_support"
+    #: The item is done, but no mask kept the asked share of the confidence.
+    Q_NOT_REACHED = "q_not_reached"
 
 
 class ItemError(AuditError):

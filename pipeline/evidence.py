@@ -6,17 +6,34 @@ from pathlib import Path
 
 from ledger.bundle import ArtifactSource, BundleEntry, write_bundle
 from ledger.checkpoint import read_unverified
-from ledger.entries import Action, Entry
+from ledger.entries import Entry
 from ledger.errors import FormatError
 from ledger.merkle import HashTree
 from pipeline.local_key import local_verifier
+from pipeline.run_entries import entries_of
 from pipeline.services import Services
-from storage.engine import transaction
 from storage.errors import StateConflictError
-from storage.events import record
 from storage.ledger_writer import latest_checkpoint, read_entries
 from storage.runs import list_shards
 from storage.tables import RunTable
+
+
+def require_covered(services: Services, run: RunTable) -> str:
+    """Return the note of the last checkpoint, which covers the end of the run.
+
+    Raises:
+        StateConflictError: it does not.
+    """
+    note = latest_checkpoint(services.engine)
+    size = 0 if note is None else read_unverified(note).size
+    said = entries_of(services, run.id)
+    # The run may have ended before, and been retried: only its last end counts.
+    if note is None or said.finalised is None or said.last_index >= size:
+        raise StateConflictError(
+            f"No signed checkpoint covers the end of run {run.id} yet; the process "
+            "that holds the ledger's key writes one soon after a run has ended."
+        )
+    return note
 
 
 def write_run_bundle(services: Services, run: RunTable, path: Path) -> None:
@@ -25,27 +42,15 @@ def write_run_bundle(services: Services, run: RunTable, path: Path) -> None:
     Raises:
         StateConflictError: no checkpoint covers the run's end yet.
     """
-    note = latest_checkpoint(services.engine)
-    size = 0 if note is None else read_unverified(note).size
-    leaves: list[bytes] = []
+    note = require_covered(services, run)
+    size = read_unverified(note).size
+    tree = HashTree()
     mine: list[tuple[int, bytes]] = []
-    covered = False
     prefix = f"run/{run.id}"
     for index, body, leaf in read_entries(services.engine, 0, size - 1):
-        leaves.append(leaf)
-        entry = _entry_of(body, prefix)
-        if entry is not None:
+        tree.append(leaf)
+        if _is_about(body, prefix):
             mine.append((index, body))
-            covered = covered or (
-                entry.action is Action.RUN_FINALISED
-                and entry.digest == run.result_digest
-            )
-    if note is None or not covered:
-        raise StateConflictError(
-            f"No signed checkpoint covers the end of run {run.id} yet; the process "
-            "that holds the ledger's key writes one soon after a run has ended."
-        )
-    tree = HashTree(leaves)
     summary = run.summary or {}
     report = summary.get("report") or {}
     shards = list_shards(services.engine, run.id)
@@ -68,14 +73,12 @@ def write_run_bundle(services: Services, run: RunTable, path: Path) -> None:
         result_digest=run.result_digest,
         vkey=local_verifier(services.settings),
     )
-    with transaction(services.engine) as session:
-        record(session, Action.EVIDENCE_EXPORTED, prefix, actor=services.actor)
 
 
-def _entry_of(body: bytes, prefix: str) -> Entry | None:
-    """Return the entry if it tells of the object with that name or of a part of it."""
+def _is_about(body: bytes, prefix: str) -> bool:
+    """Whether the entry tells of the object with that name or of a part of it."""
     try:
         entry = Entry.parse(body)
     except FormatError:
-        return None
-    return entry if f"{entry.object}/".startswith(f"{prefix}/") else None
+        return False
+    return f"{entry.object}/".startswith(f"{prefix}/")

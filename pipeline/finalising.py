@@ -11,7 +11,6 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,7 +20,10 @@ from pipeline.aggregation import Aggregate, ItemRow, MetricSummary
 from pipeline.criteria import AGGREGATES, evaluate, parse_criterion
 from pipeline.digests import result_digest
 from pipeline.errors import InfrastructureError
+from pipeline.finaliser_keeper import FinaliserKeeper
+from pipeline.item_names import failed_items, item_names
 from pipeline.reports.document import build_document, document_bytes
+from pipeline.reports.failed import LISTED_FAILED
 from pipeline.reports.html import render_html
 from pipeline.reports.inputs import (
     CriterionVerdict,
@@ -39,17 +41,21 @@ from pipeline.services import Services
 from pipeline.signing import write_signed_checkpoint
 from pipeline.spec import AuditSpec
 from pipeline.stored_items import ItemLookup, pixels_of
-from storage.engine import epoch_now, reading, transaction
-from storage.errors import StorageError
+from storage.engine import epoch_now, reading
+from storage.errors import FencedOutError, StorageError
+from storage.finalisers import (
+    claim_finaliser,
+    fail_run,
+    finish_run,
+    renew_finaliser,
+)
 from storage.items import iterate_items
 from storage.manifests import find_location
-from storage.runs import claim_finaliser, finish_run, get_run, list_shards
-from storage.states import RunState, ShardState
+from storage.runs import get_run, list_shards
+from storage.states import ItemStatus, RunState, ShardState
 from storage.tables import AuditTable, ItemTable, RunTable, ShardTable
 
-#: A finaliser that is silent for this long is replaced.
-FINALISER_LEASE_S = 600.0
-#: Where a store or server broke off, the run may be finalised again after this long.
+#: Where a finaliser was disturbed, the run may be finalised again after this long.
 RETRY_AFTER_S = 2.0
 
 #: Parts of the plan that the report has in other places, or that are only about the
@@ -65,69 +71,105 @@ class _Gathered:
 
     aggregate: Aggregate
     digest: str | None
+    #: The first failed items, as many as the report lists.
+    failed: list[ItemRow]
 
 
 def finalise(
-    services: Services,
-    run_id: str,
-    *,
-    key: SigningKey | None,
-    lease_s: float = FINALISER_LEASE_S,
+    services: Services, run_id: str, *, key: SigningKey | None
 ) -> RunState | None:
     """Return the run's final state, or None if there is nothing to finalise (yet).
+
+    None also where another finaliser has taken over meanwhile: its word counts.
 
     Args:
         services: Database and stores.
         run_id: The run.
         key: Signs the checkpoint; None leaves that to the sequencer.
-        lease_s: Seconds after which another finaliser may take over.
 
     Raises:
         StorageError: the database or the store failed; the run can be finalised again.
+        OSError: this machine failed, e.g. its disk is full; likewise.
+        ledger.errors.BrokenLedgerError: the run is final, but nothing was signed.
+        Exception: anything else is the run's own fault, and the run is failed.
     """
+    lease_s = services.settings.lease_s
     fence = claim_finaliser(services.engine, run_id, lease_s=lease_s)
     if fence is None:
         return None
-    with _given_back_on_failure(services, run_id, fence):
-        state = _finalise(services, run_id, fence, key)
+    with _ended_in_order(services, run_id, fence):
+        try:
+            with FinaliserKeeper(
+                services.engine, run_id, fence=fence, lease_s=lease_s
+            ) as keeper:
+                state = _finalise(services, run_id, fence, key, keeper)
+        except FencedOutError:
+            return None
     if key is not None:
         write_signed_checkpoint(services, key)
     return state
 
 
 @contextmanager
-def _given_back_on_failure(
-    services: Services, run_id: str, fence: int
-) -> Iterator[None]:
-    """The finaliser's lease ends soon where infrastructure failed within the block."""
+def _ended_in_order(services: Services, run_id: str, fence: int) -> Iterator[None]:
+    """A run whose report cannot be written is failed; one that was disturbed is not.
+
+    What disturbs (a server, a store, a full disk, Ctrl-C) passes, so the lease ends
+    soon and the run is finalised again. Anything else would come again for ever.
+    """
     try:
         yield
-    except (StorageError, InfrastructureError):
-        with suppress(StorageError), transaction(services.engine) as session:
-            session.execute(
-                sa.update(RunTable)
-                .where(
-                    RunTable.id == run_id,
-                    RunTable.state == RunState.FINALISING,
-                    RunTable.finaliser_attempt == fence,
+    except Exception as exc:
+        if is_passing(exc):
+            _give_back(services, run_id, fence)
+        else:
+            with suppress(StorageError):
+                fail_run(
+                    services.engine,
+                    run_id,
+                    fence=fence,
+                    error=f"Its report could not be written ({type(exc).__name__}); "
+                    f"mend the cause and run 'affidavit resume {run_id}'.",
+                    actor=services.actor,
                 )
-                .values(finaliser_lease_until=epoch_now() + RETRY_AFTER_S)
-                .execution_options(synchronize_session=False)
-            )
+        raise
+    except BaseException:
+        _give_back(services, run_id, fence)
         raise
 
 
+def is_passing(error: Exception) -> bool:
+    """Whether an error is about the surroundings and not about the run.
+
+    The system numbers its errors; an OSError without a number is a library's word for
+    bytes that it cannot read.
+    """
+    if isinstance(error, OSError):
+        return error.errno is not None
+    return isinstance(error, StorageError | InfrastructureError)
+
+
+def _give_back(services: Services, run_id: str, fence: int) -> None:
+    with suppress(StorageError):
+        renew_finaliser(services.engine, run_id, fence=fence, lease_s=RETRY_AFTER_S)
+
+
 def _finalise(
-    services: Services, run_id: str, fence: int, key: SigningKey | None
+    services: Services,
+    run_id: str,
+    fence: int,
+    key: SigningKey | None,
+    keeper: FinaliserKeeper,
 ) -> RunState:
     run = get_run(services.engine, run_id)
     shards = list_shards(services.engine, run_id)
     dead = [shard for shard in shards if shard.state == ShardState.DEAD]
     state = RunState.INCOMPLETE if dead else RunState.DONE
-    gathered = _gather(services, run, complete=not dead)
+    gathered = _gather(services, run, keeper, complete=not dead)
     inputs = _report_inputs(services, run, shards, gathered, state, key)
+    keeper.alive()
     document = build_document(inputs)
-    pictures = _pictures(services, run, shards, inputs)
+    pictures = _pictures(services, run, shards, inputs, keeper)
     report = _store_report(
         services,
         run_id,
@@ -159,16 +201,25 @@ def _finalise(
     return state
 
 
-def _gather(services: Services, run: RunTable, *, complete: bool) -> _Gathered:
+def _gather(
+    services: Services, run: RunTable, keeper: FinaliserKeeper, *, complete: bool
+) -> _Gathered:
     aggregate = Aggregate(seed=RunPlan.from_json(run.plan).seed)
+    failed: list[ItemRow] = []
 
     def records() -> Iterator[bytes]:
         for row in iterate_items(services.engine, run.id):
-            aggregate.add(_as_item_row(row))
+            item = _as_item_row(row)
+            aggregate.add(item)
+            if item.status == ItemStatus.FAILED and len(failed) < LISTED_FAILED:
+                failed.append(item)
+            keeper.alive()
             yield row.record_digest
 
     digest = result_digest(run.spec_digest, run.model_digest, records())
-    return _Gathered(aggregate=aggregate, digest=digest if complete else None)
+    return _Gathered(
+        aggregate=aggregate, digest=digest if complete else None, failed=failed
+    )
 
 
 def _as_item_row(row: ItemTable) -> ItemRow:
@@ -223,7 +274,7 @@ def _report_inputs(
         summaries=summaries,
         gallery=gallery,
         gallery_mode=spec.gallery,
-        item_names=_item_names(
+        item_names=item_names(
             services, run.id, spec, [pick.row.item_index for pick in gallery.picks]
         ),
         class_names=run.plan["classes"],
@@ -239,6 +290,7 @@ def _report_inputs(
             for shard in shards
             if shard.state == ShardState.DEAD
         ],
+        failed_items=failed_items(services, run.id, spec, gathered.failed),
         timings=Timings(created=run.created_at, started=run.started_at, finished=now),
         software=run.plan["versions"],
         ledger=LedgerFacts(
@@ -285,26 +337,12 @@ def _judge(
     return verdicts
 
 
-def _item_names(
-    services: Services, run_id: str, spec: AuditSpec, indices: Sequence[int]
-) -> dict[int, str]:
-    """Return what the gallery may call its items: a file's name, or the token."""
-    names: dict[int, str] = {}
-    for index in indices:
-        location = find_location(services.engine, run_id, str(index))
-        if location is not None:
-            private = spec.has_subjects
-            names[index] = (
-                location.item_id if private else PurePosixPath(location.uri).name
-            )
-    return names
-
-
 def _pictures(
     services: Services,
     run: RunTable,
     shards: Sequence[ShardTable],
     inputs: ReportInputs,
+    keeper: FinaliserKeeper,
 ) -> dict[int, list[Picture]]:
     spec = AuditSpec.model_validate(run.spec)
     if inputs.gallery_mode == "none":
@@ -314,6 +352,7 @@ def _pictures(
     lookup = ItemLookup(services, shards)
     pictures: dict[int, list[Picture]] = {}
     for index in sorted({pick.row.item_index for pick in inputs.gallery.picks}):
+        keeper.alive()
         result = lookup.find(index)
         if result is None or not result.map_bytes:
             continue

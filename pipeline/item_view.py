@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ledger.entries import Action
+from pipeline.deeds import record_deed
 from pipeline.domain import ItemResult
+from pipeline.item_listing import item_named
 from pipeline.labels import ClassNames
 from pipeline.reports.formats import number
 from pipeline.reports.pictures import panel_png
@@ -13,9 +15,7 @@ from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.spec import AuditSpec, Gallery
 from pipeline.stored_items import ItemLookup, pixels_of
-from storage.engine import transaction
 from storage.errors import StateConflictError, UnknownRunError
-from storage.events import record
 from storage.items import find_items
 from storage.manifests import find_location
 from storage.runs import list_shards
@@ -34,10 +34,12 @@ def view_item(services: Services, run: RunTable, item: str) -> ItemView:
     """Return the view of an item; that it was looked at is recorded.
 
     Raises:
-        UnknownRunError: the run has no such item.
+        UnknownRunError: the run has no such item, or several of that name.
         StateConflictError: its shard is not done yet.
     """
     location = find_location(services.engine, run.id, item)
+    if location is None:
+        location = item_named(services, run, item)
     if location is None:
         raise UnknownRunError(
             f"The run {run.id} has no item '{item}'; items are counted from 0 to "
@@ -53,13 +55,7 @@ def view_item(services: Services, run: RunTable, item: str) -> ItemView:
     document = _document(
         services, run, location, result, lookup.shard_of(location.item_index)
     )
-    with transaction(services.engine) as session:
-        record(
-            session,
-            Action.ITEM_READ,
-            f"run/{run.id}/item/{location.item_id}",
-            actor=services.actor,
-        )
+    record_deed(services, Action.ITEM_READ, f"run/{run.id}/item/{location.item_id}")
     return ItemView(document=document, png=_png(services, run, location, result))
 
 

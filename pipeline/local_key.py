@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ledger's public key as it lies beside the signing key."""
+"""What lies beside the signing key: its public half and the head it signed last."""
+
+from pathlib import Path
 
 from ledger.checkpoint import VerifierKey
 from ledger.key_file import load_verifier
@@ -7,6 +9,8 @@ from pipeline.settings import Settings
 
 #: The public half lies beside the key, to be handed to whoever verifies.
 VERIFIER_SUFFIX = ".pub"
+#: Up to where the key has vouched, out of the database's reach.
+HEAD_SUFFIX = ".head"
 
 
 def local_verifier(settings: Settings) -> VerifierKey | None:
@@ -14,3 +18,9 @@ def local_verifier(settings: Settings) -> VerifierKey | None:
     private = settings.resolved_signing_key
     public = private.with_name(private.name + VERIFIER_SUFFIX)
     return load_verifier(public) if public.is_file() else None
+
+
+def head_file(settings: Settings) -> Path:
+    """Return where the signer remembers the head that it signed last."""
+    private = settings.resolved_signing_key
+    return private.with_name(private.name + HEAD_SUFFIX)

@@ -6,6 +6,7 @@ The schema is documented in `docs/reference/artifact.md`; a test holds both equa
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.domain import ItemResult
+from pipeline.domain import ItemResult, Level
 from pipeline.errors import Reason
 from storage.states import ItemStatus
 
@@ -50,8 +51,25 @@ ARTIFACT_SCHEMA = pa.schema(
         pa.field("cut", pa.float64()),
         pa.field("metrics", pa.map_(pa.string(), pa.float64())),
         pa.field("absences", pa.map_(pa.string(), pa.string())),
+        pa.field("energy_retained", pa.float64()),
+        pa.field("mask", pa.binary()),
+        pa.field(
+            "levels",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("keep_requested", pa.float64()),
+                        pa.field("keep_achieved", pa.float64()),
+                        pa.field("cut", pa.float64()),
+                        pa.field("energy_retained", pa.float64()),
+                    ]
+                )
+            ),
+        ),
     ]
 )
+#: Columns that artifacts of earlier versions do not have.
+_LATER_COLUMNS = frozenset({"energy_retained", "mask", "levels"})
 
 
 def write_artifact(
@@ -132,6 +150,9 @@ def _row(result: ItemResult) -> dict[str, object]:
         "cut": result.cut,
         "metrics": sorted(result.metrics.items()),
         "absences": sorted(result.absences.items()),
+        "energy_retained": result.energy_retained,
+        "mask": result.mask_bits or None,
+        "levels": [asdict(level) for level in result.levels] or None,
     }
 
 
@@ -143,7 +164,8 @@ def read_artifact(stream: BinaryIO) -> Iterator[ItemResult]:
     """
     file = pq.ParquetFile(pa.PythonFile(stream, mode="r"))
     names = set(file.schema_arrow.names)
-    missing = [name for name in ARTIFACT_SCHEMA.names if name not in names]
+    expected = [name for name in ARTIFACT_SCHEMA.names if name not in _LATER_COLUMNS]
+    missing = [name for name in expected if name not in names]
     if missing:
         raise pa.ArrowInvalid(f"The artifact lacks the column '{missing[0]}'.")
     for batch in file.iter_batches(batch_size=1024):
@@ -155,6 +177,7 @@ def _result(row: dict[str, object]) -> ItemResult:
     fields = dict(row)
     values = np.asarray(fields.pop("map") or [], dtype="<f2")
     reason = fields.pop("reason")
+    levels = fields.pop("levels", None) or []
     return ItemResult(
         **(
             fields
@@ -167,6 +190,9 @@ def _result(row: dict[str, object]) -> ItemResult:
                 "metrics": dict(fields["metrics"] or []),  # type: ignore[call-overload]
                 "absences": dict(fields["absences"] or []),  # type: ignore[call-overload]
                 "axis_labels": tuple(fields["axis_labels"] or ()),  # type: ignore[arg-type]
+                "energy_retained": fields.pop("energy_retained", None),
+                "mask_bits": fields.pop("mask", None) or b"",
+                "levels": tuple(Level(**level) for level in levels),  # type: ignore[attr-defined]
             }
         )
     )

@@ -29,7 +29,8 @@ class AllowedRoots:
     roots: tuple[Path, ...]
 
     def __post_init__(self) -> None:
-        resolved = tuple(Path(root).resolve() for root in self.roots)
+        # Once each: the spec's folder often is the working directory.
+        resolved = tuple(dict.fromkeys(Path(root).resolve() for root in self.roots))
         object.__setattr__(self, "roots", resolved)
 
     def contain(self, real_path: Path) -> bool:

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a spec file to a plan: everything checked and resolved, nothing stored yet."""
 
+import json
 import math
 import os
 import platform
-import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -15,26 +14,32 @@ import torch
 from torch import nn
 
 from explain.architectures import TappedLayer, resolve_layer
-from explain.errors import ExplainError, UnsupportedModelError
-from explain.frozen import frozen
-from explain.methods import METHODS, create_method
+from explain.errors import (
+    ExplainError,
+    InvalidParameterError,
+    UnsupportedModelError,
+)
+from explain.methods import METHODS
 from explain.metrics import METRICS
+from explain.parameters import resolved
+from explain.remedies.cards import REMEDIES
 from explain.thresholds import POLICIES
-from pipeline.criteria import parse_criterion
 from pipeline.devices import pick_device
 from pipeline.digests import spec_digest
 from pipeline.errors import ModelError, SpecError
 from pipeline.executor import Executor
-from pipeline.labels import ClassNames, load_class_names
+from pipeline.labels import ClassNames
 from pipeline.models.loading import HUB, LoadedModel, load_model
+from pipeline.outlook import ForeseenSource
 from pipeline.paths import AllowedRoots
+from pipeline.policies import planned_arguments
 from pipeline.probe_failures import told_as_sentences
+from pipeline.probing import probe
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
-from pipeline.sources.opening import open_source
 from pipeline.sources.source import Source
 from pipeline.spec import AuditSpec
-from pipeline.spec_file import load_spec
+from pipeline.spec_checks import CheckedSpec, check_spec
 
 #: A shard should take about this long, so that a crash costs little.
 TARGET_SHARD_S = 120.0
@@ -55,6 +60,7 @@ class PreparedAudit:
         spec_sha256: Digest of what decides results.
         model_sha256: Digest of the weights.
         source: Where the items come from.
+        foreseen: The same, which knows what can come of the items once it is listed.
         executor: The network on its device, ready to explain.
     """
 
@@ -64,6 +70,7 @@ class PreparedAudit:
     spec_sha256: str
     model_sha256: str
     source: Source
+    foreseen: ForeseenSource
     executor: Executor
 
 
@@ -83,19 +90,19 @@ def prepare(
         SourceError: the data source cannot be opened.
         InfrastructureError: the device is not there.
     """
-    written = load_spec(spec_path)
-    check_names(written)
-    base = spec_path.resolve().parent
-    roots = services.roots(base, Path.cwd())
-    resolved = resolve_paths(written, base=base, roots=roots)
+    return prepare_checked(services, check_spec(services, spec_path), device=device)
+
+
+def prepare_checked(
+    services: Services, checked: CheckedSpec, *, device: str | None = None
+) -> PreparedAudit:
+    """Return the audit of a spec whose names and paths were checked before.
+
+    Raises:
+        SpecError, ModelError, InfrastructureError: as `prepare`.
+    """
+    written, resolved, roots = checked.written, checked.resolved, checked.roots
     chosen = pick_device(device or written.run.device, services.settings.device)
-    source = open_source(
-        written.data,  # whose paths a message can show as they are written
-        base=base,
-        roots=roots,
-        s3_client=services.s3_client,
-        label_wanted=written.explain.target == "label",
-    )
     model = load_model(
         resolved.model,
         weights=_weights_path(resolved, roots),
@@ -103,68 +110,18 @@ def prepare(
     )
     with told_as_sentences(resolved):
         plan, executor = _probe(resolved, model, chosen, roots)
+    classes = ClassNames(plan.classes, count=plan.class_count)
+    foreseen = ForeseenSource(checked.source, written, classes)
     return PreparedAudit(
         written=written,
         resolved=resolved,
         plan=plan,
-        spec_sha256=spec_digest(
-            written, layer=plan.layer, threads=plan.threads, classes=plan.classes
-        ),
+        spec_sha256=spec_digest(written, plan),
         model_sha256=model.sha256,
-        source=source,
+        source=foreseen,
+        foreseen=foreseen,
         executor=executor,
     )
-
-
-def check_names(spec: AuditSpec) -> None:
-    """Nothing happens if every name and criterion of the spec is known.
-
-    Raises:
-        SpecError: one is not; the message names the nearest.
-    """
-    _known("explain.method", spec.explain.method, METHODS)
-    _known("threshold.policy", spec.threshold.policy, POLICIES)
-    for name in spec.metrics:
-        _known("metrics", name, METRICS)
-    if len(set(spec.metrics)) != len(spec.metrics):
-        raise SpecError("metrics: a metric is named twice; name each once.")
-    measured = {key for name in spec.metrics for key in METRICS[name].values}
-    for text in spec.criteria:
-        parse_criterion(text, known_values=measured)
-
-
-def _known(where: str, name: str, known: Iterable[str]) -> None:
-    import difflib  # noqa: PLC0415
-
-    choices = sorted(known)
-    if name in choices:
-        return
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}" if near else f"known are {', '.join(choices)}"
-    raise SpecError(f"{where}: there is no '{name}'; {hint}.")
-
-
-def resolve_paths(spec: AuditSpec, *, base: Path, roots: AllowedRoots) -> AuditSpec:
-    """Return the spec with its local paths absolute and under the allowed roots.
-
-    Raises:
-        PathEscapeError: a path leads elsewhere.
-    """
-    model, data = spec.model, spec.data
-    if model.weights is not None and model.weights != HUB:
-        weights = roots.resolve(model.weights, base=base)
-        if not weights.is_file():
-            raise SpecError(
-                f"model.weights: there is no file {model.weights!r} (looked for at "
-                f"{weights}); paths count from the spec's folder."
-            )
-        model = model.model_copy(update={"weights": str(weights)})
-    names = load_class_names(model, base=base, roots=roots)
-    model = model.model_copy(update={"classes": names})
-    if "://" not in data.source:
-        resolved = str(roots.resolve(data.source, base=base))
-        data = data.model_copy(update={"source": resolved})
-    return spec.model_copy(update={"model": model, "data": data})
 
 
 def _weights_path(spec: AuditSpec, roots: AllowedRoots) -> Path | None:
@@ -207,50 +164,43 @@ def _probe(
     shape = (len(spec.model.preprocess.mean), *size)
     module = model.module.to(device)
     try:
-        layer = resolve_layer(
-            module, spec.model.layer, torch.zeros((1, *shape), device=device)
-        )
-        logits = _probe_logits(spec, module, layer, shape, device)
+        layer = _layer(spec, module, shape, device)
+        draft = _draft_plan(spec, layer, shape, device, roots)
+        probed = probe(draft, module, layer, device)
     except UnsupportedModelError as exc:
         raise ModelError(
             f"{str(exc).rstrip('.')}. The spec's model.preprocess makes inputs of "
             f"{'x'.join(map(str, shape))} (channels, height, width)."
         ) from exc
+    except InvalidParameterError as exc:
+        raise SpecError(str(exc)) from exc
     except ExplainError as exc:
         raise ModelError(str(exc)) from exc
-    classes = ClassNames(_class_names(spec), count=logits.shape[1])
-    draft = _draft_plan(spec, layer, classes, shape, device, roots)
-    executor = Executor(draft, module, device)
-    seconds = _time_item(draft, module, layer, device)
-    plan = replace(
+    classes = ClassNames(_class_names(spec), count=probed.class_count)
+    draft = replace(
         draft,
-        item_seconds=seconds,
+        target=resolve_target(spec.explain.target, classes),
+        class_count=classes.count,
+        classes=classes.names,
+        map_shape=list(probed.map_shape),
+        item_seconds=probed.item_seconds,
         shard_size=shard_size(
-            spec.run.shard_size, batch_size=draft.batch_size, item_seconds=seconds
+            spec.run.shard_size,
+            batch_size=draft.batch_size,
+            item_seconds=probed.item_seconds,
         ),
     )
-    return plan, executor
+    return draft, Executor(draft, module, device)
 
 
-def _probe_logits(
-    spec: AuditSpec,
-    module: nn.Module,
-    layer: TappedLayer,
-    shape: tuple[int, ...],
-    device: torch.device,
-) -> torch.Tensor:
-    """Return the logits of one batch of seeded noise, refusing a blind layer."""
-    noise = torch.rand((2, *shape), generator=torch.Generator().manual_seed(0))
-    with frozen(module):
-        attribution = create_method(spec.explain.method, module, layer).explain(
-            noise.to(device), None
-        )
-    if bool(attribution.zero_gradient.all()):
-        raise ModelError(
-            f"The layer '{layer.name}' has no gradient for the predicted class, so "
-            "its maps would be blank; name another under model.layer or use auto."
-        )
-    return attribution.logits
+def _layer(
+    spec: AuditSpec, module: nn.Module, shape: tuple[int, ...], device: torch.device
+) -> TappedLayer | None:
+    """Return the layer to tap, None for methods that tap none."""
+    if not METHODS[spec.explain.method].needs_layer:
+        return None
+    example = torch.zeros((1, *shape), device=device)
+    return resolve_layer(module, spec.model.layer, example)
 
 
 def _class_names(spec: AuditSpec) -> list[str] | None:
@@ -262,44 +212,56 @@ def _class_names(spec: AuditSpec) -> list[str] | None:
 
 def _draft_plan(
     spec: AuditSpec,
-    layer: TappedLayer,
-    classes: ClassNames,
+    layer: TappedLayer | None,
     shape: tuple[int, ...],
     device: torch.device,
     roots: AllowedRoots,
 ) -> RunPlan:
-    run = spec.run
-    cards = {
-        "method": asdict(METHODS[spec.explain.method]),
-        "policy": asdict(POLICIES[spec.threshold.policy]),
-        "metrics": {name: asdict(METRICS[name]) for name in spec.metrics},
-    }
-    map_shape = list(layer.shape[2:]) if layer.shape is not None else []
-    return RunPlan(
-        layer=layer.name,
-        layer_reason=layer.reason,
-        method=spec.explain.method,
-        target=resolve_target(spec.explain.target, classes),
-        policy=spec.threshold.policy,
-        policy_arguments={"keep": spec.threshold.keep},
+    """Return the plan as far as it is known before the network was asked."""
+    run, explain, threshold = spec.run, spec.explain, spec.threshold
+    method, policy = METHODS[explain.method], POLICIES[threshold.policy]
+    arguments = planned_arguments(threshold)
+    draft = RunPlan(
+        layer=layer.name if layer is not None else "",
+        layer_reason=layer.reason if layer is not None else "the method taps no layer",
+        method=explain.method,
+        method_arguments=resolved(
+            f"method {method.name!r}", method.parameters, explain.parameters
+        ),
+        remedies={
+            name: resolved(f"remedy {name!r}", REMEDIES[name].parameters, given)
+            for name, given in explain.remedies.items()
+            if given is not None
+        },
+        grid=explain.grid,
+        target="predicted",
+        policy=threshold.policy,
+        policy_arguments=arguments,
         metrics=list(spec.metrics),
-        cards=cards,
+        cards={
+            "method": method.document(),
+            "policy": policy.document(),
+            "metrics": {name: asdict(METRICS[name]) for name in spec.metrics},
+        },
         batch_size=run.batch_size,
         threads=run.threads or _cores(),
         dtype="float32",
         device=device.type,
         seed=run.seed,
         input_shape=list(shape),
-        map_shape=map_shape,
+        map_shape=[],
+        mean=list(spec.model.preprocess.mean),
         std=list(spec.model.preprocess.std),
-        class_count=classes.count,
-        classes=classes.names,
+        class_count=0,
+        classes=None,
         roots=[str(root) for root in roots.roots],
         forwards_per_item=sum(METRICS[name].forwards_per_item for name in spec.metrics),
         item_seconds=None,
         shard_size=run.shard_size,
         versions=software_versions(),
     )
+    # What came through the database as JSON must equal what was planned.
+    return RunPlan.from_json(json.loads(json.dumps(draft.to_json())))
 
 
 def _cores() -> int:
@@ -338,24 +300,6 @@ def resolve_target(target: int | str, classes: ClassNames) -> str:
     near = classes.nearest(target)
     hint = f"; did you mean '{near}'" if near else ""
     raise SpecError(f"explain.target: there is no class '{target}'{hint}.")
-
-
-def _time_item(
-    plan: RunPlan, module: nn.Module, layer: TappedLayer, device: torch.device
-) -> float:
-    """Return the seconds an item should take, from one timed batch."""
-    inputs = torch.zeros((plan.batch_size, *plan.input_shape), device=device)
-    before = torch.get_num_threads()
-    torch.set_num_threads(plan.threads)
-    try:
-        with frozen(module):
-            method = create_method(plan.method, module, layer)
-            started = time.perf_counter()
-            method.explain(inputs, None).maps.cpu()
-            elapsed = time.perf_counter() - started
-    finally:
-        torch.set_num_threads(before)
-    return elapsed / plan.batch_size * (1 + plan.forwards_per_item)
 
 
 def shard_size(cap: int, *, batch_size: int, item_seconds: float) -> int:

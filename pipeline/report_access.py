@@ -1,19 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Handing out a run's report; that it was read is itself recorded."""
+"""Handing out a run's report and evidence; each deed is recorded before it is done."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
 from ledger.entries import Action
+from pipeline.deeds import record_deed
+from pipeline.evidence import require_covered, write_run_bundle
 from pipeline.services import Services
-from storage.engine import transaction
-from storage.events import record
+from pipeline.signing import seal
 from storage.tables import RunTable
 
 
-def copy_report(services: Services, run: RunTable, folder: Path) -> list[Path]:
-    """Return the paths of the report's files, now copied into the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+def hand_out_report(
+    services: Services, run: RunTable, *, out: Path | None, bundle: Path | None
+) -> list[Path]:
+    """Return the report's files in the folder `out`; the bundle is at its path.
+
+    Nothing is recorded or written unless everything can be.
+
+    Raises:
+        OSError: a path cannot be written to.
+        StateConflictError: no checkpoint covers the run's end yet.
+    """
+    if bundle is not None:
+        _require_writable(bundle)
+        seal(services)
+        require_covered(services, run)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        for kind in ("html", "json"):
+            _require_writable(out / f"report.{kind}")
+    record_deed(services, Action.REPORT_READ, f"run/{run.id}")
+    paths = [] if out is None else _copy_report(services, run, out)
+    if bundle is not None:
+        record_deed(services, Action.EVIDENCE_EXPORTED, f"run/{run.id}")
+        write_run_bundle(services, run, bundle)
+    return paths
+
+
+def _require_writable(path: Path) -> None:
+    """Nothing happens if a file can be put there.
+
+    Raises:
+        OSError: it cannot; the error names the path.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
+def _copy_report(services: Services, run: RunTable, folder: Path) -> list[Path]:
     keys = (run.summary or {})["report"]
     paths = []
     for kind in ("html", "json"):
@@ -22,9 +65,3 @@ def copy_report(services: Services, run: RunTable, folder: Path) -> list[Path]:
             shutil.copyfileobj(source, copy)
         paths.append(target.absolute())
     return paths
-
-
-def record_reading(services: Services, run: RunTable) -> None:
-    """The ledger says that the report was handed out."""
-    with transaction(services.engine) as session:
-        record(session, Action.REPORT_READ, f"run/{run.id}", actor=services.actor)

@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 
 from pipeline.digests import ManifestDigest, document_digest
 from pipeline.domain import SourceItem
+from pipeline.manifest_ids import ManifestIds
 from pipeline.planning import PreparedAudit
 from pipeline.services import Services
 from storage.engine import transaction
-from storage.manifests import mark_duplicates, write_locations
+from storage.manifests import iterate_duplicates, mark_duplicates, write_locations
 from storage.runs import add_audit, add_run, complete_plan
 from storage.subjects import new_token, tokens_for
 
@@ -60,16 +61,20 @@ def create_run(
                 "queue": queue,
             },
         )
-        digest = ManifestDigest()
+        digest, ids = ManifestDigest(), ManifestIds()
         total = 0
         for chunk in _chunks(audit.source.items()):
             rows = _location_rows(session, audit, run_id, total, chunk)
             for row in rows:
                 digest.add(row)
+                ids.add(row["item_id"])
             write_locations(session, rows)
             total += len(chunk)
             on_items(len(chunk))
         duplicates = mark_duplicates(session, run_id)
+        if duplicates:
+            for item_index, earlier in iterate_duplicates(session, run_id):
+                ids.add_duplicate(item_index, earlier)
         complete_plan(
             session,
             run_id,
@@ -82,6 +87,8 @@ def create_run(
                 "spec": audit.spec_sha256,
                 "model": audit.model_sha256,
                 "setup": document_digest(resolved, plan),
+                "written": document_digest(written),
+                "ids": ids.hexdigest(),
                 "duplicates": duplicates,
                 "queue": queue,
                 "plugins": services.settings.plugins,

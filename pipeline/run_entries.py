@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -11,7 +12,12 @@ from ledger.errors import FormatError
 from pipeline.services import Services
 from storage.engine import reading
 from storage.ledger_writer import read_entries
+from storage.raw import checked_rows, raw_columns
 from storage.tables import OutboxTable
+
+#: The index of an entry in the outbox: beyond every checkpoint there is, because
+#: nothing vouches for it yet.
+UNORDERED: Final = 1 << 62
 
 
 @dataclass(slots=True)
@@ -32,6 +38,11 @@ class RunEntries:
     planned: Entry | None = None
     finalised: Entry | None = None
     report: Entry | None = None
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the run's end has its place in the ledger."""
+        return 0 <= self.last_index < UNORDERED
 
     def take(self, index: int, entry: Entry) -> None:
         """One more entry of the run is taken into account."""
@@ -69,14 +80,16 @@ def entries_of(services: Services, run_id: str) -> RunEntries:
             waiting.pop(body, None)
     said.waiting = len(waiting)
     for entry in waiting.values():
-        # Beyond every checkpoint there is: nothing vouches for it yet.
-        said.take(1 << 62, entry)
+        said.take(UNORDERED, entry)
     return said
 
 
 def _outbox(services: Services) -> Iterator[bytes]:
     with reading(services.engine) as session:
-        yield from session.scalars(sa.select(OutboxTable.body).order_by(OutboxTable.id))
+        rows = session.execute(
+            sa.select(*raw_columns(OutboxTable)).order_by(OutboxTable.id)
+        )
+        yield from (row.body for row, _ in checked_rows(OutboxTable, rows))
 
 
 def _own(body: bytes, run_id: str) -> Entry | None:

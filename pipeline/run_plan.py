@@ -4,8 +4,16 @@
 The plan is stored as JSON in the run's row; it holds what `auto` was resolved to.
 """
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from explain.methods.cards import METHODS
+from explain.parameters import Parameter
+from explain.remedies.cards import REMEDIES
+from explain.thresholds.cards import POLICIES
+from ledger.canonical import canonical_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +24,10 @@ class RunPlan:
         layer: Dotted name of the tapped layer.
         layer_reason: Why it was taken.
         method: Explanation method.
+        method_arguments: Its parameters.
+        remedies: What is done to input and map besides, with its parameters.
+        grid: Side to which maps of pixel resolution are pooled.
+        chunk: Most images in one forward pass of a method that makes many.
         target: `predicted`, `label`, or a class index as text.
         policy: Threshold policy.
         policy_arguments: Its parameters.
@@ -29,6 +41,7 @@ class RunPlan:
         input_shape: Channels, height, width.
         map_shape: Height and width of a stored map.
         std: Per-channel deviation, which gives the input's range.
+        mean: Per-channel mean that was subtracted.
         class_count: Outputs of the network.
         classes: Their names, None where they are numbered.
         roots: Folders that the run may read.
@@ -60,13 +73,33 @@ class RunPlan:
     forwards_per_item: int
     item_seconds: float | None
     shard_size: int
+    mean: list[float] = field(default_factory=list)
+    method_arguments: dict[str, Any] = field(default_factory=dict)
+    remedies: dict[str, Any] = field(default_factory=dict)
+    grid: int = 28
+    chunk: int = 64
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def policy_name(self) -> str:
-        """The policy with its parameters, as rows are keyed by: `fixed:keep=0.1`."""
-        parts = [f"{k}={v}" for k, v in sorted(self.policy_arguments.items())]
-        return ":".join([self.policy, *parts])
+        """The policy with its parameters, as rows are keyed by: `fixed:keep=0.1`.
+
+        Parameters that have their default are left out, but for `keep`.
+        """
+        declared = POLICIES[self.policy].parameters if self.policy in POLICIES else {}
+        return _keyed(self.policy, self.policy_arguments, declared)
+
+    @property
+    def method_name(self) -> str:
+        """The method as rows are keyed by: `rise:masks=500`, `gradcam+smoothing`."""
+        declared = METHODS[self.method].parameters if self.method in METHODS else {}
+        parts = [_keyed(self.method, self.method_arguments, declared)]
+        parts += [
+            _keyed(name, self.remedies[name], REMEDIES[name].parameters)
+            for name in REMEDIES
+            if name in self.remedies
+        ]
+        return "+".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -76,3 +109,25 @@ class RunPlan:
     def from_json(cls, value: dict[str, Any]) -> "RunPlan":
         """Return the plan that `to_json` gave."""
         return cls(**value)
+
+
+def _keyed(
+    name: str, arguments: Mapping[str, Any], declared: Mapping[str, Parameter]
+) -> str:
+    parts = []
+    for key, value in sorted(arguments.items()):
+        default = declared[key].default if key in declared else None
+        plain = tuple(value) if isinstance(value, list) else value
+        if key == "keep" or plain != default:
+            parts.append(f"{key}={_short(plain)}")
+    return ":".join([name, *parts])
+
+
+def _short(value: Any) -> str:
+    """Return a value as a key shows it: lists with commas, documents by digest."""
+    if isinstance(value, tuple):
+        return ",".join(f"{part:g}" for part in value)
+    if isinstance(value, Mapping):
+        text = {key: str(part) for key, part in value.items()}
+        return hashlib.sha256(canonical_bytes(text)).hexdigest()[:12]
+    return str(value)

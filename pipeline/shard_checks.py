@@ -14,9 +14,8 @@ from pipeline.packing import read_artifact
 from pipeline.run_entries import RunEntries
 from pipeline.services import Services
 from pipeline.shard_reading import open_artifact, sha256_of
-from storage.items import iterate_items
-from storage.objects.errors import ObjectNotFoundError
-from storage.runs import list_shards
+from storage.evidence_rows import stored_items, stored_shards
+from storage.objects.errors import InvalidKeyError, ObjectNotFoundError
 from storage.states import ShardState
 from storage.tables import ItemTable, RunTable, ShardTable
 
@@ -25,10 +24,11 @@ def check_shards(
     services: Services, run: RunTable, said: RunEntries, findings: Findings
 ) -> int:
     """Return how many artifacts were checked, row by row."""
-    rows = _Rows(iterate_items(services.engine, run.id))
+    rows = _Rows(_items(services, run, findings))
     checked = 0
     promised = dict(said.finished)
-    for shard in list_shards(services.engine, run.id):
+    for shard, bad in stored_shards(services.engine, run.id):
+        findings.take_cells(f"shard {shard.shard_index}", bad)
         entry = promised.pop(shard.shard_index, None)
         mine = rows.until(shard.first_item + shard.item_count)
         if shard.state != ShardState.DONE:
@@ -42,8 +42,9 @@ def check_shards(
                 )
             continue
         checked += 1
-        if _promise_holds(shard, entry, findings):
-            _check_artifact(services, shard, mine, findings)
+        with findings.surviving(f"shard {shard.shard_index}"):
+            if _promise_holds(shard, entry, findings):
+                _check_artifact(services, shard, mine, findings)
     for index in sorted(promised):
         findings.add(
             FailureKind.ROW_MISMATCH,
@@ -57,6 +58,14 @@ def check_shards(
             "The item's row belongs to no shard of the run.",
         )
     return checked
+
+
+def _items(
+    services: Services, run: RunTable, findings: Findings
+) -> Iterator[ItemTable]:
+    for row, bad in stored_items(services.engine, run.id):
+        findings.take_cells(f"item {row.item_index}", bad)
+        yield row
 
 
 class _Rows:
@@ -124,7 +133,7 @@ def _check_artifact(
                 return
             stream.seek(0)
             results = list(read_artifact(stream))
-    except ObjectNotFoundError:
+    except (ObjectNotFoundError, InvalidKeyError):
         findings.add(
             FailureKind.ARTIFACT_MISSING, key, "The artifact is not in the store."
         )
@@ -144,8 +153,12 @@ def _compare_rows(
     findings: Findings,
 ) -> None:
     theirs = [result.item_index for result in results]
-    planned = list(range(shard.first_item, shard.first_item + shard.item_count))
-    if [row.item_index for row in rows] != theirs or sorted(set(theirs)) != planned:
+    distinct = set(theirs)
+    is_whole = len(distinct) == shard.item_count and (
+        min(distinct, default=shard.first_item) == shard.first_item
+        and max(distinct, default=-1) == shard.first_item + shard.item_count - 1
+    )
+    if [row.item_index for row in rows] != theirs or not is_whole:
         findings.add(
             FailureKind.ROW_MISMATCH,
             f"shard {shard.shard_index}",

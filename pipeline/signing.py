@@ -1,33 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """The signing key of the ledger, for the one process that may hold it."""
 
-from ledger.checkpoint import Checkpoint, SigningKey
+from ledger.checkpoint import Checkpoint, SigningKey, open_note
 from ledger.entries import Action
-from ledger.key_file import load_or_create, save_verifier
-from pipeline.local_key import VERIFIER_SUFFIX
+from ledger.errors import FormatError, SignatureError
+from ledger.key_file import load_or_create, load_signing_key, save_verifier
+from pipeline.local_key import VERIFIER_SUFFIX, head_file
 from pipeline.services import Services
 from storage.engine import transaction
 from storage.events import record
-from storage.ledger_writer import write_checkpoint
+from storage.ledger_signing import unsigned_for, write_checkpoint
+from storage.ledger_writer import latest_checkpoint
 
 
 def open_signing_key(services: Services) -> SigningKey:
-    """Return the ledger's signing key, made (0600) at its first use.
+    """Return the ledger's signing key, made (0600) and recorded at its first use.
 
     Raises:
         ledger.errors.KeyFileError: the file is exposed, unreadable or no key.
+        storage.errors.StorageError: a new key could not be recorded.
     """
-    path = services.settings.resolved_signing_key
+    settings = services.settings
+    path = settings.resolved_signing_key
     path.parent.mkdir(parents=True, exist_ok=True)
-    is_new = not path.exists()
-    key = load_or_create(path, services.settings.ledger_origin)
+    key = load_or_create(path, settings.ledger_origin)
     public = path.with_name(path.name + VERIFIER_SUFFIX)
-    if is_new or not public.exists():
+    if not public.exists():
+        # The public half comes last: where it is missing, the record may be, too.
+        if not head_file(settings).exists():
+            _record_new_key(services, key)
         save_verifier(public, key.verifier)
     return key
 
 
-def record_new_key(services: Services, key: SigningKey) -> None:
+def _record_new_key(services: Services, key: SigningKey) -> None:
     """The ledger says that this key signs from now on."""
     with transaction(services.engine) as session:
         record(
@@ -40,5 +46,45 @@ def record_new_key(services: Services, key: SigningKey) -> None:
 
 
 def write_signed_checkpoint(services: Services, key: SigningKey) -> Checkpoint:
-    """Everything recorded so far is in the ledger and under a signed checkpoint."""
-    return write_checkpoint(services.engine, key, services.settings.ledger_origin)
+    """Everything recorded so far is in the ledger and under a signed checkpoint.
+
+    Raises:
+        ledger.errors.BrokenLedgerError: the ledger does not go on from what was
+            signed last; nothing is signed.
+    """
+    settings = services.settings
+    return write_checkpoint(
+        services.engine, key, settings.ledger_origin, head_file(settings)
+    )
+
+
+def seal(services: Services) -> None:
+    """What was recorded so far is signed, where this installation holds the key.
+
+    Elsewhere the control worker does it in its next round. A key that is here but has
+    never signed this ledger, which another one signs, is not its key.
+
+    Raises:
+        ledger.errors.BrokenLedgerError: the ledger does not go on from what was
+            signed last; nothing is signed.
+        ledger.errors.KeyFileError: the key is exposed or unreadable.
+    """
+    settings = services.settings
+    path = settings.resolved_signing_key
+    if not path.exists() or unsigned_for(services.engine) is None:
+        return
+    key = load_signing_key(path, settings.ledger_origin)
+    if head_file(settings).exists() or _may_begin(services, key):
+        write_signed_checkpoint(services, key)
+
+
+def _may_begin(services: Services, key: SigningKey) -> bool:
+    """Whether nobody has signed the ledger yet, or this key was the last to do so."""
+    newest = latest_checkpoint(services.engine)
+    if newest is None:
+        return True
+    try:
+        open_note(newest, key.verifier)
+    except (FormatError, SignatureError):
+        return False
+    return True

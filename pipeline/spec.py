@@ -7,13 +7,48 @@ against the spec's folder by `pipeline.paths`.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from explain.errors import InvalidParameterError
+from explain.methods.cards import METHODS
+from explain.parameters import Parameter, resolved
+from explain.remedies.cards import REMEDIES
+from explain.thresholds.cards import POLICIES
+
+#: `weights: hub` is how a spec says that weights may be fetched at run time.
+HUB = "hub"
+
 #: Retention is named here so that the report can state it; purging comes later.
 Gallery = Literal["images", "maps", "none"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+#: Parameters of a method or a remedy; its card says which there are.
+Parameters = dict[str, bool | int | float | str | list[float]]
+
+
+def _require_parameters(
+    owner: str, declared: Mapping[str, Parameter], given: Mapping[str, Any]
+) -> None:
+    """Nothing happens if the parameters are those that the owner takes."""
+    try:
+        resolved(owner, declared, given)
+    except InvalidParameterError as error:
+        raise ValueError(str(error).rstrip(".")) from error
+
+
+def _policy_parameters_in_schema(schema: dict[str, Any]) -> None:
+    """The JSON Schema of the section names the parameters of every policy."""
+    properties = schema["properties"]
+    for card in POLICIES.values():
+        for name, parameter in card.parameters.items():
+            if name not in properties:
+                properties[name] = {"description": ""}
+            if name != "keep":
+                said = properties[name]["description"]
+                more = f"Of `{card.name}`: {parameter.meaning}."
+                properties[name]["description"] = f"{said} {more}".strip()
 
 
 class SpecSection(BaseModel):
@@ -92,7 +127,8 @@ class ModelSpec(SpecSection):
     weights: str | None = Field(
         default=None,
         description="Path to a .safetensors file or a state dict that loads with "
-        "weights_only; null only where the architecture ships its own.",
+        "weights_only; null only where the architecture ships its own; `hub` lets "
+        "torchvision or timm fetch its own, and nothing else is ever fetched.",
     )
     sha256: str | None = Field(
         default=None,
@@ -169,15 +205,83 @@ class ExplainSpec(SpecSection):
         default=28,
         description="Side to which maps of pixel-resolution methods are pooled.",
     )
+    parameters: Parameters = Field(
+        default_factory=dict,
+        description="The method's own parameters, e.g. {samples: 50}; `affidavit "
+        "methods NAME` lists them.",
+    )
+    fusion: Parameters | None = Field(
+        default=None,
+        description="Multi-scale fusion of maps, e.g. {scales: [0.75, 1.0, 1.5]}; {} "
+        "takes the defaults, null leaves it out.",
+    )
+    smoothing: Parameters | None = Field(
+        default=None,
+        description="Adaptive smoothing of the map, e.g. {sigma_max: 1.5}; {} takes "
+        "the defaults, null leaves it out.",
+    )
+    contrast: Parameters | None = Field(
+        default=None,
+        description="Contrast enhancement (CLAHE) of the picture that is explained, "
+        "e.g. {clip: 0.01}; {} takes the defaults, null leaves it out.",
+    )
+
+    @model_validator(mode="after")
+    def _method_takes_the_parameters(self) -> "ExplainSpec":
+        if self.method in METHODS:
+            _require_parameters(
+                f"method {self.method!r}",
+                METHODS[self.method].parameters,
+                self.parameters,
+            )
+        for name, given in self.remedies.items():
+            if given is not None:
+                _require_parameters(
+                    f"remedy {name!r}", REMEDIES[name].parameters, given
+                )
+        return self
+
+    @property
+    def remedies(self) -> dict[str, Any]:
+        """What is done to input and map beside the method, None where it is off."""
+        return {name: getattr(self, name) for name in REMEDIES}
 
 
 class ThresholdSpec(SpecSection):
-    """Which part of an attribution is kept."""
+    """Which part of an attribution is kept.
+
+    Beside the policy the section holds that policy's own parameters, which are
+    checked against its card.
+    """
+
+    model_config = ConfigDict(
+        extra="allow", frozen=True, json_schema_extra=_policy_parameters_in_schema
+    )
 
     policy: str = Field(default="fixed", description="See `affidavit policies`.")
-    keep: float = Field(
-        default=0.10, gt=0, le=1, description="Fraction of positions to keep."
+    keep: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Of `fixed`: the fraction of positions to keep (0.1 if null). "
+        "Other policies have other parameters; `affidavit policies NAME` lists them.",
     )
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the section gives beside the policy's name."""
+        given = {"keep": self.keep, **(self.model_extra or {})}
+        return {name: value for name, value in given.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _policy_takes_the_parameters(self) -> "ThresholdSpec":
+        if self.policy in POLICIES:
+            _require_parameters(
+                f"policy {self.policy!r}",
+                POLICIES[self.policy].parameters,
+                self.parameters,
+            )
+        return self
 
 
 class PrivacySpec(SpecSection):

@@ -149,7 +149,10 @@ def _length(context: Mapping[str, Any], kind: str) -> str:
 
 
 _PATTERNS = {
-    ("audit",): "a name of letters, digits, spaces, dots, dashes and underscores",
+    ("audit",): (
+        "a name of ASCII letters, digits, spaces, dots, dashes and underscores that "
+        "begins with a letter or digit"
+    ),
     ("model", "sha256"): "64 hexadecimal digits in lower case",
     ("run", "device"): "auto, cpu, cuda, cuda:N or mps",
 }

@@ -36,11 +36,16 @@ data:
 explain:
   method: gradcam                   # `affidavit methods` lists them
   target: predicted                 # predicted, label, a class index or a class name
+  parameters: {}                    # the method's own; `affidavit methods NAME`
   grid: 28                          # side to which very fine maps are pooled
+  fusion: null                      # maps of several sizes: {scales: [0.75, 1, 1.5]}
+  smoothing: null                   # of ragged maps: {sigma_max: 1.5}
+  contrast: null                    # CLAHE before explaining: {clip: 0.01}
 
 threshold:
   policy: fixed                     # `affidavit policies` lists them
-  keep: 0.10                        # the fraction of the picture that is kept
+  keep: 0.10                        # the fraction of the picture that is kept; other
+                                    # policies have others: `affidavit policies NAME`
 
 # What is measured of each explanation; [] measures nothing and is fastest.
 metrics: [deletion, insertion, confidence_retained]

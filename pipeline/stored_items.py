@@ -79,10 +79,14 @@ def map_of(result: ItemResult) -> npt.NDArray[np.float32]:
 
 
 def mask_of(result: ItemResult, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Return the mask rebuilt from the map, the cut and the kept fraction.
+    """Return the mask: as stored, or rebuilt from map, cut and kept fraction.
 
     Shape: (H, W) bool.
     """
+    if result.mask_bits:
+        packed = np.frombuffer(result.mask_bits, dtype=np.uint8)
+        bits = np.unpackbits(packed, count=size[0] * size[1])
+        return bits.astype(np.bool_).reshape(size)
     large = upsample(map_of(result)[None], size)
     kept = round((result.keep_achieved or 0.0) * size[0] * size[1])
     mask: npt.NDArray[np.bool_] = mask_from_cut(

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -57,6 +56,8 @@ def _check(table: type[Table], rows: Sequence[dict[str, Any]]) -> None:
 def _copy(
     connection: sa.Connection, table: type[Table], rows: Sequence[dict[str, Any]]
 ) -> None:
+    import psycopg  # noqa: PLC0415 - nobody needs it beside PostgreSQL
+
     columns = list(rows[0])
     json_columns = {
         column.name

@@ -16,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
-from storage.errors import DatabaseUnavailableError, StorageError
+from storage.errors import DatabaseUnavailableError, DatabaseUrlError
 from storage.vendor_errors import translated
 
 #: A connection whose server vanished without a word is given up after a minute, so
@@ -52,24 +52,25 @@ def create_engine(url: str) -> sa.Engine:
     """Return an engine for a SQLite or PostgreSQL URL; nothing is connected yet.
 
     Raises:
-        StorageError: the URL is malformed or names another kind of database.
+        DatabaseUrlError: the URL is malformed or names another kind of database.
         DatabaseUnavailableError: the folder of a SQLite file cannot be made.
     """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         # The cause would show the URL, and with it the password.
-        raise StorageError(
-            "The database URL is not valid; expected sqlite:///path/to/file.db or "
-            "postgresql://user:password@host/name."
+        raise DatabaseUrlError(
+            "The database URL in AFFIDAVIT_DATABASE_URL is not valid; expected "
+            "sqlite:///path/to/file.db or postgresql://user:password@host/name."
         ) from None
     backend = parsed.get_backend_name()
     if backend == "sqlite":
         return _sqlite_engine(parsed.set(drivername="sqlite"))
     if backend in {"postgresql", "postgres"}:
         return _postgresql_engine(parsed.set(drivername="postgresql+psycopg"))
-    raise StorageError(
-        f"The database kind '{backend}' is not supported; use sqlite or postgresql."
+    raise DatabaseUrlError(
+        f"The database kind '{backend}' of AFFIDAVIT_DATABASE_URL is not supported; "
+        "use sqlite:///path/to/file.db or postgresql://user:password@host/name."
     )
 
 
@@ -84,7 +85,7 @@ def _options() -> dict[str, Any]:
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
     if not url.database or url.database == ":memory:":
-        raise StorageError(
+        raise DatabaseUrlError(
             "A SQLite database in memory would be another one for each connection; "
             "expected sqlite:///path/to/file.db."
         )
@@ -132,12 +133,15 @@ def _postgresql_engine(url: sa.URL) -> sa.Engine:
 
 
 @contextmanager
-def translate_errors() -> Iterator[None]:
+def translate_errors(engine: sa.Engine) -> Iterator[None]:
     """Vendor errors of the database come out as this package's errors."""
     try:
         yield
     except DBAPIError as exc:
-        raise translated(exc) from None
+        is_file = engine.dialect.name == "sqlite"
+        raise translated(
+            exc, database=engine.url.database if is_file else None
+        ) from None
     except PoolTimeoutError as exc:
         raise DatabaseUnavailableError(
             "All connections of this process to the database are in use; try again."
@@ -153,10 +157,11 @@ def transaction(engine: sa.Engine) -> Iterator[Session]:
 
     Raises:
         DatabaseUnavailableError: the database does not answer.
+        DatabaseDamagedError: the SQLite file is broken.
         SchemaOutdatedError: the tables are missing.
     """
     with (
-        translate_errors(),
+        translate_errors(engine),
         Session(engine, expire_on_commit=False) as session,
         session.begin(),
     ):
@@ -169,11 +174,12 @@ def reading(engine: sa.Engine) -> Iterator[Session]:
 
     Raises:
         DatabaseUnavailableError: the database does not answer.
+        DatabaseDamagedError: the SQLite file is broken.
         SchemaOutdatedError: the tables are missing.
     """
     options = {"sqlite_begin": "DEFERRED"}
     with (
-        translate_errors(),
+        translate_errors(engine),
         Session(engine.execution_options(**options), expire_on_commit=False) as session,
     ):
         yield session

@@ -4,6 +4,8 @@
 ```
 StorageError
 ├─ DatabaseUnavailableError   the server does not answer: try again, exit 4
+├─ DatabaseDamagedError       the SQLite file is broken: restore a backup, exit 4
+├─ DatabaseUrlError           the setting names no database of a known kind: exit 2
 ├─ SchemaOutdatedError        run `affidavit db upgrade`
 ├─ StatementRefusedError      a row or statement is not allowed: our own fault
 ├─ FencedOutError             another attempt owns the shard: stop, write nothing
@@ -19,6 +21,14 @@ class StorageError(Exception):
 
 class DatabaseUnavailableError(StorageError):
     """The database cannot be reached or broke off."""
+
+
+class DatabaseUrlError(StorageError):
+    """The setting of the database is malformed, or names an unknown kind."""
+
+
+class DatabaseDamagedError(StorageError):
+    """The SQLite file is damaged, or is no database; trying again does not help."""
 
 
 class SchemaOutdatedError(StorageError):

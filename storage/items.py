@@ -38,7 +38,7 @@ def iterate_items(
                     ItemTable.item_index <= last,
                 )
             ).all()
-        yield from sorted(rows, key=_order)
+        yield from sorted(rows, key=item_order)
         after = last
 
 
@@ -50,8 +50,9 @@ def find_items(engine: sa.Engine, run_id: str, item_index: int) -> list[ItemTabl
                 ItemTable.run_id == run_id, ItemTable.item_index == item_index
             )
         ).all()
-    return sorted(rows, key=_order)
+    return sorted(rows, key=item_order)
 
 
-def _order(row: ItemTable) -> tuple[int, str, str, str]:
+def item_order(row: ItemTable) -> tuple[int, str, str, str]:
+    """Return what a run's rows are ordered by."""
     return row.item_index, row.method, row.target_rule, row.policy

@@ -246,6 +246,7 @@ def finish_shard(
                 "key": artifact.key,
                 "sha256": artifact.sha256,
                 "size": artifact.size_bytes,
+                "halved": not_comparable,
                 **counts,
             },
         )

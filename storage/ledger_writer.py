@@ -13,18 +13,19 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ledger.checkpoint import Checkpoint, SigningKey, read_unverified
 from ledger.entries import Entry
-from ledger.errors import BrokenLedgerError
+from ledger.errors import BrokenLedgerError, FormatError
 from ledger.merkle import CompactRange, leaf_hash
 from storage.bulk import insert_rows
 from storage.engine import epoch_now, reading, transaction
+from storage.raw import checked_rows, raw_columns
 from storage.tables import CheckpointTable, EntryTable, LedgerHeadTable, OutboxTable
 
 #: The leader's lock on PostgreSQL: any constant, as long as nothing else takes it.
 _LEADER_LOCK: Final = 0x4146_4649_4441_5649  # "AFFIDAVI"
 
-_PAGE: Final = 1_000
+#: Rows read in one statement.
+PAGE: Final = 1_000
 _HEAD_ID: Final = 1
 
 
@@ -49,8 +50,11 @@ def sequence(engine: sa.Engine, limit: int = 1_000) -> int:
     row may become visible after one with a higher id was drained. That is fine: it is
     drained by a later pass, and the ledger's order is the order of sequencing. Within
     one transaction the order is kept.
+
+    Raises:
+        ledger.errors.BrokenLedgerError: the head is not that of the entries.
     """
-    with _leader(engine) as session:
+    with leader(engine) as session:
         rows = session.execute(
             sa.select(OutboxTable.id, OutboxTable.body)
             .order_by(OutboxTable.id)
@@ -58,7 +62,8 @@ def sequence(engine: sa.Engine, limit: int = 1_000) -> int:
         ).all()
         if not rows:
             return 0
-        tree = _read_head(session)
+        tree = read_head(session)
+        _require_next(session, tree.size)
         _insert_entries(session, tree, [row.body for row in rows])
         _write_head(session, tree)
         # By id and not by range: a row with a lower id may have been committed since
@@ -71,35 +76,6 @@ def sequence(engine: sa.Engine, limit: int = 1_000) -> int:
         return len(rows)
 
 
-def write_checkpoint(engine: sa.Engine, key: SigningKey, origin: str) -> Checkpoint:
-    """Everything in the outbox so far is sequenced and under a signed checkpoint.
-
-    Where the ledger has not grown since the last checkpoint, that one is returned.
-
-    Raises:
-        ledger.errors.BrokenLedgerError: the head contradicts the entries or an
-            earlier checkpoint; nothing is signed.
-    """
-    while sequence(engine, _PAGE) == _PAGE:
-        pass
-    with _leader(engine) as session:
-        tree = _read_head(session)
-        _check_head(session, tree)
-        checkpoint = Checkpoint(origin, tree.size, tree.root())
-        stored = session.get(CheckpointTable, tree.size)
-        if stored is not None:
-            return _same_head(stored, checkpoint)
-        session.add(
-            CheckpointTable(
-                tree_size=tree.size,
-                root=checkpoint.root,
-                note=key.sign(checkpoint),
-                at=session.execute(sa.select(epoch_now())).scalar_one(),
-            )
-        )
-        return checkpoint
-
-
 def read_entries(
     engine: sa.Engine, first: int = 0, last: int | None = None
 ) -> Iterator[tuple[int, bytes, bytes]]:
@@ -107,57 +83,93 @@ def read_entries(
 
     Without `last`, up to the end. Reads in pages, each its own short transaction:
     entries are never changed, so pages of one iteration cannot contradict each other.
+    A cell that holds something else (SQLite takes anything) is read as no bytes, or as
+    index -1, which no check lets pass.
     """
     following = first
     while last is None or following <= last:
         with reading(engine) as session:
-            rows = session.execute(
-                sa.select(EntryTable.idx, EntryTable.body, EntryTable.leaf_hash)
-                .where(EntryTable.idx >= following)
-                .order_by(EntryTable.idx)
-                .limit(_PAGE)
-            ).all()
-        for row in rows:
-            if last is not None and row.idx > last:
+            rows = entry_page(session, following)
+        for index, body, leaf in rows:
+            if last is not None and index > last:
                 return
-            yield row.idx, row.body, row.leaf_hash
-        if len(rows) < _PAGE:
+            yield index, body, leaf
+        if len(rows) < PAGE or rows[-1][0] < following:
             return
-        following = rows[-1].idx + 1
+        following = rows[-1][0] + 1
 
 
-def read_checkpoints(engine: sa.Engine) -> Iterator[str]:
-    """Yield the signed notes of all checkpoints, the smallest ledger first."""
+def entry_page(session: Session, first: int) -> list[tuple[int, bytes, bytes]]:
+    """Return the next page of (index, body, leaf hash), beginning with `first`."""
+    rows = session.execute(
+        sa.select(*raw_columns(EntryTable))
+        .where(EntryTable.idx >= first)
+        .order_by(EntryTable.idx)
+        .limit(PAGE)
+    )
+    return [
+        (row.idx, row.body, row.leaf_hash) for row, _ in checked_rows(EntryTable, rows)
+    ]
+
+
+def read_checkpoints(engine: sa.Engine) -> Iterator[tuple[int, bytes, str]]:
+    """Yield (tree size, root, signed note) of all checkpoints, the smallest first.
+
+    As with entries, a cell that holds something else is read as nothing or as -1.
+    """
     following = 0
     while True:
         with reading(engine) as session:
-            rows = session.execute(
-                sa.select(CheckpointTable.tree_size, CheckpointTable.note)
-                .where(CheckpointTable.tree_size >= following)
-                .order_by(CheckpointTable.tree_size)
-                .limit(_PAGE)
-            ).all()
-        for row in rows:
-            yield row.note
-        if len(rows) < _PAGE:
+            rows = checkpoint_page(session, following)
+        yield from rows
+        if len(rows) < PAGE or rows[-1][0] < following:
             return
-        following = rows[-1].tree_size + 1
+        following = rows[-1][0] + 1
+
+
+def checkpoint_page(session: Session, first: int) -> list[tuple[int, bytes, str]]:
+    """Return the next page of (tree size, root, note), beginning with that size."""
+    rows = session.execute(
+        sa.select(*raw_columns(CheckpointTable))
+        .where(CheckpointTable.tree_size >= first)
+        .order_by(CheckpointTable.tree_size)
+        .limit(PAGE)
+    )
+    return [
+        (row.tree_size, row.root, row.note)
+        for row, _ in checked_rows(CheckpointTable, rows)
+    ]
 
 
 def latest_checkpoint(engine: sa.Engine) -> str | None:
     """Return the signed note of the largest checkpoint, or None before the first."""
     with reading(engine) as session:
-        return session.scalar(
-            sa.select(CheckpointTable.note)
+        rows = session.execute(
+            sa.select(*raw_columns(CheckpointTable))
             .order_by(CheckpointTable.tree_size.desc())
             .limit(1)
         )
+        return next((row.note for row, _ in checked_rows(CheckpointTable, rows)), None)
+
+
+def stated_head(engine: sa.Engine) -> CompactRange:
+    """Return what the database says of the ledger's size and frontier.
+
+    Raises:
+        ledger.errors.BrokenLedgerError: it says nothing that a ledger could have.
+    """
+    with reading(engine) as session:
+        return read_head(session)
 
 
 def ledger_size(engine: sa.Engine) -> int:
-    """Return how many entries have been sequenced."""
+    """Return how many entries have been sequenced.
+
+    Raises:
+        ledger.errors.BrokenLedgerError: the database says nothing sensible of it.
+    """
     with reading(engine) as session:
-        return _read_head(session).size
+        return read_head(session).size
 
 
 def outbox_age_s(engine: sa.Engine) -> float | None:
@@ -174,7 +186,7 @@ def outbox_age_s(engine: sa.Engine) -> float | None:
 
 
 @contextmanager
-def _leader(engine: sa.Engine) -> Iterator[Session]:
+def leader(engine: sa.Engine) -> Iterator[Session]:
     """A transaction that no other sequencer runs beside, on any machine.
 
     SQLite: BEGIN IMMEDIATE, which every writing transaction of the engine issues.
@@ -190,11 +202,31 @@ def _leader(engine: sa.Engine) -> Iterator[Session]:
         yield session
 
 
-def _read_head(session: Session) -> CompactRange:
-    head = session.get(LedgerHeadTable, _HEAD_ID)
-    if head is None:
-        return CompactRange()
-    return CompactRange.from_hex(head.tree_size, head.frontier)
+def read_head(session: Session) -> CompactRange:
+    """Return what the database says of the ledger's size and frontier.
+
+    Raises:
+        BrokenLedgerError: it says nothing that a ledger could have.
+    """
+    rows = session.execute(
+        sa.select(*raw_columns(LedgerHeadTable)).where(LedgerHeadTable.id == _HEAD_ID)
+    )
+    for head, bad in checked_rows(LedgerHeadTable, rows):
+        try:
+            if not bad:
+                return CompactRange.from_hex(head.tree_size, head.frontier)
+        except FormatError:
+            pass
+        raise BrokenLedgerError(
+            "The ledger's head in the database is not that of a ledger; nothing was "
+            "ordered or signed, run 'affidavit verify'."
+        )
+    if session.execute(sa.select(EntryTable.idx).limit(1)).first() is not None:
+        raise BrokenLedgerError(
+            "The ledger has entries and no head in the database; nothing was ordered "
+            "or signed, run 'affidavit verify'."
+        )
+    return CompactRange()
 
 
 def _write_head(session: Session, tree: CompactRange) -> None:
@@ -202,6 +234,17 @@ def _write_head(session: Session, tree: CompactRange) -> None:
         LedgerHeadTable(id=_HEAD_ID, tree_size=tree.size, frontier=tree.frontier_hex)
     )
     session.flush()
+
+
+def _require_next(session: Session, index: int) -> None:
+    taken = session.execute(
+        sa.select(EntryTable.idx).where(EntryTable.idx >= index).limit(1)
+    ).first()
+    if taken is not None:
+        raise BrokenLedgerError(
+            f"The ledger's head states {index} entries, but there are more; nothing "
+            "was ordered or signed, run 'affidavit verify'."
+        )
 
 
 def _insert_entries(
@@ -213,24 +256,3 @@ def _insert_entries(
         rows.append({"idx": tree.size, "leaf_hash": leaf, "body": body})
         tree.append(leaf)
     insert_rows(session, EntryTable, rows)
-
-
-def _check_head(session: Session, tree: CompactRange) -> None:
-    highest = session.scalar(sa.select(sa.func.max(EntryTable.idx)))
-    size = 0 if highest is None else highest + 1
-    if size != tree.size:
-        raise BrokenLedgerError(
-            f"The ledger's head states {tree.size} entries, but they end at {size}; "
-            "nothing was signed, run 'affidavit verify'."
-        )
-
-
-def _same_head(stored: CheckpointTable, checkpoint: Checkpoint) -> Checkpoint:
-    signed = read_unverified(stored.note)
-    if signed.root != checkpoint.root or signed.size != checkpoint.size:
-        raise BrokenLedgerError(
-            f"The checkpoint of {checkpoint.size} entries states root "
-            f"{signed.root.hex()}, the head {checkpoint.root.hex()}; "
-            "nothing was signed, run 'affidavit verify'."
-        )
-    return signed

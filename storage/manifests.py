@@ -43,6 +43,18 @@ def mark_duplicates(session: Session, run_id: str) -> int:
     return int(result.rowcount)
 
 
+def iterate_duplicates(session: Session, run_id: str) -> Iterator[tuple[int, int]]:
+    """Yield (item, earlier item) of those that repeat one, in manifest order."""
+    rows = session.execute(
+        sa.select(LocationTable.item_index, LocationTable.duplicate_of)
+        .where(LocationTable.run_id == run_id, LocationTable.duplicate_of.is_not(None))
+        .order_by(LocationTable.item_index)
+        .execution_options(yield_per=2000)
+    )
+    for row in rows:
+        yield row.item_index, row.duplicate_of
+
+
 def read_locations(
     engine: sa.Engine, run_id: str, *, first_item: int, item_count: int
 ) -> list[LocationTable]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs as rows: made in one transaction, found, stopped, resumed, finalised."""
+"""Runs as rows: made in one transaction, found, counted, stopped, resumed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from ledger.entries import Action
 from storage.engine import epoch_now, reading, transaction
-from storage.errors import FencedOutError, StateConflictError, UnknownRunError
+from storage.errors import StateConflictError, UnknownRunError
 from storage.events import record
 from storage.locks import Lock, hold
 from storage.states import FINAL_RUN_STATES, OPEN_RUN_STATES, RunState, ShardState
@@ -139,12 +139,23 @@ def get_run(engine: sa.Engine, prefix: str) -> RunTable:
     Raises:
         UnknownRunError: no run matches, or several do.
     """
+    run_id = find_run(engine, prefix)
+    with reading(engine) as session:
+        return session.get_one(RunTable, run_id)
+
+
+def find_run(engine: sa.Engine, prefix: str) -> str:
+    """Return the id of the run that begins with the prefix; `latest` is the newest.
+
+    Raises:
+        UnknownRunError: no run matches, or several do.
+    """
     with reading(engine) as session:
         if prefix == "latest":
-            query = sa.select(RunTable).order_by(RunTable.created_at.desc()).limit(1)
+            query = sa.select(RunTable.id).order_by(RunTable.created_at.desc()).limit(1)
         else:
             query = (
-                sa.select(RunTable)
+                sa.select(RunTable.id)
                 .where(RunTable.id.startswith(prefix, autoescape=True))
                 .limit(2)
             )
@@ -159,6 +170,8 @@ def get_run(engine: sa.Engine, prefix: str) -> RunTable:
 
 
 def _unknown(prefix: str) -> str:
+    if prefix == "latest":
+        return "There are no runs yet; start one with 'affidavit run SPEC'."
     return f"No run has the id '{prefix}'; 'affidavit status' lists the runs."
 
 
@@ -295,7 +308,7 @@ def retry_dead_shards(
         StateConflictError: the run has no dead shards, or is being finalised.
     """
     with transaction(engine) as session:
-        state = _lock_run(session, run_id)
+        state = lock_run(session, run_id)
         if state == RunState.FINALISING:
             raise StateConflictError(
                 f"The run {run_id} is finalising; retry its dead shards when its "
@@ -332,7 +345,7 @@ def retry_dead_shards(
     return len(revived)
 
 
-def _lock_run(session: Session, run_id: str) -> str | None:
+def lock_run(session: Session, run_id: str) -> str | None:
     """Return the run's state, which nobody else changes until the transaction ends.
 
     Whoever decides about a run by looking at its shards takes this lock first: the
@@ -341,136 +354,3 @@ def _lock_run(session: Session, run_id: str) -> str | None:
     return session.scalar(
         sa.select(RunTable.state).where(RunTable.id == run_id).with_for_update()
     )
-
-
-def claim_finaliser(engine: sa.Engine, run_id: str, *, lease_s: float) -> int | None:
-    """Return the finaliser's fence if every shard is final, else None."""
-    unfinished = (
-        sa.select(ShardTable.id)
-        .where(
-            ShardTable.run_id == run_id,
-            ShardTable.state.in_([ShardState.PENDING, ShardState.RUNNING]),
-        )
-        .exists()
-    )
-    free = sa.or_(
-        RunTable.state.in_(OPEN_RUN_STATES),
-        sa.and_(
-            RunTable.state == RunState.FINALISING,
-            RunTable.finaliser_lease_until < epoch_now(),
-        ),
-    )
-    with transaction(engine) as session:
-        _lock_run(session, run_id)
-        return session.execute(
-            sa.update(RunTable)
-            .where(RunTable.id == run_id, free, ~unfinished)
-            .values(
-                state=RunState.FINALISING,
-                finaliser_lease_until=epoch_now() + lease_s,
-                finaliser_attempt=RunTable.finaliser_attempt + 1,
-            )
-            .returning(RunTable.finaliser_attempt)
-            .execution_options(synchronize_session=False)
-        ).scalar_one_or_none()
-
-
-def finish_run(
-    engine: sa.Engine,
-    run_id: str,
-    *,
-    fence: int,
-    state: RunState,
-    result_digest: str | None,
-    summary: dict[str, Any],
-    report: dict[str, Any],
-    actor: str,
-) -> None:
-    """The run is final, with its digest, summary and ledger entries, all at once.
-
-    Raises:
-        FencedOutError: another finaliser has taken over; nothing was written.
-    """
-    with transaction(engine) as session:
-        row = session.execute(
-            sa.update(RunTable)
-            .where(
-                RunTable.id == run_id,
-                RunTable.state == RunState.FINALISING,
-                RunTable.finaliser_attempt == fence,
-            )
-            .values(
-                state=state,
-                finished_at=epoch_now(),
-                finaliser_lease_until=None,
-                result_digest=result_digest,
-                summary=summary,
-            )
-            .returning(RunTable.id)
-            .execution_options(synchronize_session=False)
-        ).one_or_none()
-        if row is None:
-            raise FencedOutError(f"Another finaliser owns run {run_id}.")
-        record(
-            session,
-            Action.REPORT_WRITTEN,
-            f"run/{run_id}",
-            actor=actor,
-            digest=report["json_sha256"],
-            details=report,
-        )
-        record(
-            session,
-            Action.RUN_FINALISED,
-            f"run/{run_id}",
-            actor=actor,
-            digest=result_digest,
-            details={"state": state.value},
-        )
-
-
-def finalisable_runs(engine: sa.Engine) -> list[str]:
-    """Return the runs whose shards are all final but which are not."""
-    unfinished = (
-        sa.select(ShardTable.id)
-        .where(
-            ShardTable.run_id == RunTable.id,
-            ShardTable.state.in_([ShardState.PENDING, ShardState.RUNNING]),
-        )
-        .exists()
-    )
-    with reading(engine) as session:
-        return list(
-            session.scalars(
-                sa.select(RunTable.id).where(
-                    RunTable.state.in_([*OPEN_RUN_STATES, RunState.FINALISING]),
-                    ~unfinished,
-                )
-            )
-        )
-
-
-def fail_run(engine: sa.Engine, run_id: str, *, error: str, actor: str) -> None:
-    """The run is failed, with one sentence that says why; a final one stays as it is.
-
-    Args:
-        engine: The database.
-        run_id: The run.
-        error: A sentence of this program, without personal data.
-        actor: Who found out.
-    """
-    with transaction(engine) as session:
-        failed = session.execute(
-            sa.update(RunTable)
-            .where(RunTable.id == run_id, RunTable.state.not_in(FINAL_RUN_STATES))
-            .values(
-                state=RunState.FAILED,
-                error=error,
-                finished_at=epoch_now(),
-                finaliser_lease_until=None,
-            )
-            .returning(RunTable.id)
-            .execution_options(synchronize_session=False)
-        ).one_or_none()
-        if failed is not None:
-            record(session, Action.RUN_FAILED, f"run/{run_id}", actor=actor)

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Iterable
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from storage.engine import epoch_now
@@ -50,6 +49,9 @@ def tokens_for(session: Session, kind: str, values: Iterable[str]) -> dict[str, 
         }
         for value in missing
     ]
+    # Loading a dialect takes as long as a look at a run, and few lookers insert.
+    from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415
+
     postgres = session.get_bind().dialect.name == "postgresql"
     insert = postgresql.insert if postgres else sqlite.insert
     # A planner that held the lock before may have met the same person; its token wins.

@@ -230,7 +230,10 @@ class WorkerTable(Table):
 
 
 class OutboxTable(Table):
-    """Ledger entries written by the caller's transaction, not yet ordered."""
+    """Ledger entries written by the caller's transaction, not yet ordered.
+
+    UPDATE is refused by a trigger. DELETE cannot be: ordering an entry is just that.
+    """
 
     __tablename__ = "ledger_outbox"
 

@@ -4,7 +4,6 @@
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.engine import epoch_now, reading, transaction
 from storage.tables import WorkerTable
@@ -26,6 +25,9 @@ class Announcement:
 
 def announce(engine: sa.Engine, worker: Announcement) -> None:
     """The worker is known to be alive now."""
+    # Loading a dialect takes as long as a look at a run, and few lookers insert.
+    from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415
+
     values = {
         "queue": worker.queue,
         "device": worker.device,

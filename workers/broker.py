@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Is Redis there, and is it set up so that it keeps what it was told?"""
 
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import redis
@@ -42,8 +43,23 @@ def require_broker(url: str) -> None:
         ) from exc
 
 
-def inspect_broker(url: str) -> list[str]:
-    """Return what is wrong with the broker's settings, one phrase each.
+@dataclass(frozen=True, slots=True)
+class BrokerProblem:
+    """What is wrong with one setting of the broker.
+
+    Attributes:
+        says: What it is and what follows, as a phrase.
+        mend: The line for redis.conf.
+        is_serious: Whether work is lost time and again, and not only after a restart.
+    """
+
+    says: str
+    mend: str
+    is_serious: bool
+
+
+def inspect_broker(url: str) -> list[BrokerProblem]:
+    """Return what is wrong with the broker's settings.
 
     Raises:
         InfrastructureError: the broker does not answer.
@@ -58,9 +74,22 @@ def inspect_broker(url: str) -> list[str]:
             # Managed servers often forbid CONFIG; then there is nothing to say.
             return []
     if policy != "noeviction":
-        problems.append(f"maxmemory-policy is {policy}, so hints may be evicted")
+        problems.append(
+            BrokerProblem(
+                f"maxmemory-policy is {policy}, so hints may be evicted at any time",
+                "maxmemory-policy noeviction",
+                is_serious=True,
+            )
+        )
     if append_only != "yes":
-        problems.append("appendonly is off, so a restart forgets hints")
+        problems.append(
+            BrokerProblem(
+                "appendonly is off, so a restart of Redis forgets hints; they are sent "
+                "again after AFFIDAVIT_HINT_TIMEOUT_S, and no run is lost",
+                "appendonly yes",
+                is_serious=False,
+            )
+        )
     return problems
 
 

@@ -46,18 +46,20 @@ class ProcessState:
         from pipeline.run_plan import RunPlan  # noqa: PLC0415
         from pipeline.shard_work import make_context  # noqa: PLC0415
         from pipeline.spec import AuditSpec  # noqa: PLC0415
+        from pipeline.trust import trust_recorded  # noqa: PLC0415
 
-        plan = RunPlan.from_json(run.plan)
+        plan, spec = RunPlan.from_json(run.plan), AuditSpec.model_validate(run.spec)
         # What the row notes is the submitter's word; a worker goes by its own.
         roots = self.services.roots(Path.cwd())
-        executor = build_executor(
-            AuditSpec.model_validate(run.spec),
-            plan,
-            device=pick_device(plan.device, self.services.settings.device),
-            model_sha256=run.model_digest,
-            plugins=self.services.settings.plugins,
-            roots=roots,
-        )
+        with trust_recorded(self.services, spec.model.source, f"run/{run.id}"):
+            executor = build_executor(
+                spec,
+                plan,
+                device=pick_device(plan.device, self.services.settings.device),
+                model_sha256=run.model_digest,
+                plugins=self.services.settings.plugins,
+                roots=roots,
+            )
         context = make_context(self.services, run, executor, roots=roots)
         self._contexts[run.id] = context
         while len(self._contexts) > MODELS_KEPT:

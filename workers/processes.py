@@ -13,6 +13,7 @@ from storage.engine import create_engine
 from storage.schema import require_current
 from workers.app import COMPUTE_QUEUES, CONTROL_QUEUE, create_app
 from workers.broker import require_broker
+from workers.log_lines import say_in_lines_only, wants_lines
 from workers.process_state import NAME_VARIABLE, QUEUE_VARIABLE, STOP_FILE_VARIABLE
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
@@ -44,7 +45,8 @@ def run_worker(settings: Settings, *, queue: str, name: str | None) -> int:
         os.environ[NAME_VARIABLE] = chosen
         os.environ[QUEUE_VARIABLE] = queue
         os.environ[STOP_FILE_VARIABLE] = str(Path(folder) / "stop")
-        arguments = ["worker", "--queues", queue, "--concurrency", "1"]
+        arguments = [*_quietly(settings), "worker", "--queues", queue]
+        arguments += ["--concurrency", "1"]
         arguments += ["--pool", "prefork", "--hostname", f"{chosen}@%h"]
         arguments += ["--without-gossip", "--without-mingle"]
         arguments += ["--loglevel", settings.log_level]
@@ -53,6 +55,14 @@ def run_worker(settings: Settings, *, queue: str, name: str | None) -> int:
         except SystemExit as exc:
             return exc.code if isinstance(exc.code, int) else 0
     return 0
+
+
+def _quietly(settings: Settings) -> list[str]:
+    """Return Celery's options for an output that holds log lines alone, if wanted."""
+    if not wants_lines(settings):
+        return []
+    say_in_lines_only()
+    return ["--quiet"]
 
 
 def _require_tables(settings: Settings) -> None:
@@ -72,5 +82,6 @@ def run_beat(settings: Settings) -> int:
     app = create_app(settings)
     require_broker(str(app.conf.broker_url))
     settings.home.mkdir(parents=True, exist_ok=True)
-    app.start(["beat", "--loglevel", settings.log_level, "--pidfile", ""])
+    arguments = [*_quietly(settings), "beat", "--loglevel", settings.log_level]
+    app.start([*arguments, "--pidfile", ""])
     return 0

@@ -2,21 +2,23 @@
 """One round of the control worker; each step is safe to run twice at once.
 
 A message is only a hint, so whatever was lost is found here: leases that ran out, hints
-that nobody followed, runs whose last shard is done, ledger entries not yet ordered.
+that nobody followed, runs whose last shard is done, ledger entries not yet ordered or
+not yet signed.
 """
 
 import structlog
 
 from ledger.checkpoint import SigningKey
-from ledger.errors import LedgerError
-from pipeline.finalising import finalise
+from ledger.errors import BrokenLedgerError, LedgerError
+from pipeline.finalising import finalise, is_passing
 from pipeline.services import Services
 from pipeline.shard_work import INFRASTRUCTURE_FAILURES, SHARD_FAILURES
-from pipeline.signing import open_signing_key
+from pipeline.signing import open_signing_key, write_signed_checkpoint
 from storage.errors import StorageError
+from storage.finalisers import finalisable_runs
 from storage.leases import expire_leases
+from storage.ledger_signing import unsigned_for
 from storage.ledger_writer import sequence
-from storage.runs import fail_run, finalisable_runs
 from storage.worker_registry import forget_dead_workers
 from workers.dispatch import Publish, send_hints
 
@@ -24,6 +26,9 @@ log = structlog.get_logger()
 
 #: Outbox rows that one round orders at most, so that a round stays short.
 SEQUENCE_LIMIT = 5000
+
+#: A ledger that grows all the time is signed this often; the end of a run at once.
+CHECKPOINT_INTERVAL_S = 60.0
 
 
 def look_after(services: Services, *, publish: Publish) -> None:
@@ -37,11 +42,24 @@ def look_after(services: Services, *, publish: Publish) -> None:
             log.warning("leases_expired", count=expired)
         send_hints(services, publish)
         # Before the reports, which may take long and may fail.
-        sequence(services.engine, SEQUENCE_LIMIT)
+        _order_entries(services)
         forget_dead_workers(services.engine)
         finalise_runs(services)
+        sign_ledger(services)
     except StorageError as exc:
         log.warning("round_broken_off", error=type(exc).__name__)
+
+
+def _order_entries(services: Services) -> None:
+    try:
+        sequence(services.engine, SEQUENCE_LIMIT)
+    except BrokenLedgerError:
+        _raise_alarm()
+
+
+def _raise_alarm() -> None:
+    """The log says that somebody must look: this never mends itself."""
+    log.critical("ledger_broken")
 
 
 def finalise_runs(services: Services) -> None:
@@ -52,32 +70,52 @@ def finalise_runs(services: Services) -> None:
     ready = finalisable_runs(services.engine)
     if not ready:
         return
-    try:
-        key = open_signing_key(services)
-    except (LedgerError, OSError) as exc:
-        log.error("signing_key_unusable", error=type(exc).__name__)  # noqa: TRY400
+    key = _open_key(services)
+    if key is None:
         return
     for run_id in ready:
         with structlog.contextvars.bound_contextvars(run=run_id):
             _finalise(services, run_id, key)
 
 
+def sign_ledger(services: Services) -> None:
+    """Entries that no checkpoint covers are signed, once in a while.
+
+    A process that ended between a run's last entry and its checkpoint leaves them
+    behind, and so do commands of people who do not hold the key.
+    """
+    try:
+        waited = unsigned_for(services.engine)
+        if waited is None or waited < CHECKPOINT_INTERVAL_S:
+            return
+        key = _open_key(services)
+        if key is not None:
+            write_signed_checkpoint(services, key)
+    except BrokenLedgerError:
+        _raise_alarm()
+    except LedgerError as exc:
+        log.error("ledger_not_signed", error=type(exc).__name__)  # noqa: TRY400
+
+
+def _open_key(services: Services) -> SigningKey | None:
+    try:
+        return open_signing_key(services)
+    except (LedgerError, OSError) as exc:
+        log.error("signing_key_unusable", error=type(exc).__name__)  # noqa: TRY400
+        return None
+
+
 def _finalise(services: Services, run_id: str, key: SigningKey) -> None:
     try:
         state = finalise(services, run_id, key=key)
-    except INFRASTRUCTURE_FAILURES as exc:
-        # The finaliser's lease runs out, then another round tries again.
-        log.warning("finalising_broken_off", error=type(exc).__name__)
-    except (*SHARD_FAILURES, LedgerError) as exc:
-        # It would fail in the same way for ever.
-        log.error("finalising_failed", error=type(exc).__name__)  # noqa: TRY400
-        fail_run(
-            services.engine,
-            run_id,
-            error=f"Its report could not be written ({type(exc).__name__}); mend the "
-            f"cause and run 'affidavit resume {run_id}'.",
-            actor=services.actor,
-        )
+    except BrokenLedgerError:
+        _raise_alarm()
+    except (*INFRASTRUCTURE_FAILURES, *SHARD_FAILURES, LedgerError) as exc:
+        if is_passing(exc):
+            # The finaliser's lease runs out, then another round tries again.
+            log.warning("finalising_broken_off", error=type(exc).__name__)
+        else:
+            log.error("finalising_failed", error=type(exc).__name__)  # noqa: TRY400
     else:
         if state is not None:
             log.info("run_finalised", state=state.value)

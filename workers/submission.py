@@ -12,6 +12,7 @@ from pipeline.run_creation import create_run
 from pipeline.services import Services
 from pipeline.spec import AuditSpec
 from pipeline.spec_file import load_spec
+from pipeline.trust import trust_recorded
 from storage.tables import WorkerTable
 from storage.worker_registry import live_workers
 from workers.app import COMPUTE_QUEUES, create_app
@@ -46,7 +47,7 @@ def submit(
         services, replace(audit, source=watched), queue=queue, on_items=on_items
     )
     wake_workers(services)
-    warnings = watched.warnings()
+    warnings = [*audit.foreseen.warnings(), *watched.warnings()]
     if not able:
         warnings.append(
             f"no worker is alive on the queue '{queue}'; start one with 'affidavit "
@@ -57,7 +58,8 @@ def submit(
 
 def prepare_for(services: Services, spec_path: Path, device: str) -> PreparedAudit:
     """Return the audit planned on this machine for workers with that device."""
-    audit = prepare(services, spec_path, device="cpu")
+    with trust_recorded(services, load_spec(spec_path).model.source):
+        audit = prepare(services, spec_path, device="cpu")
     if device == "cpu":
         return audit
     return replace(audit, plan=replace(audit.plan, device=device))

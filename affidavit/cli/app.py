@@ -11,15 +11,18 @@ import typer
 
 from affidavit.cli import (
     auditing,
+    calibrating,
     evidence,
     installation,
+    listing,
+    planning,
     registry,
     supervising,
     working,
 )
 from affidavit.cli.options import remember_home
-from affidavit.cli.output import complain, note
-from affidavit.exit_codes import EXPECTED_ERRORS, ExitCode, exit_code_of
+from affidavit.cli.output import complain, note, print_json, take_complaint
+from affidavit.exit_codes import EXPECTED_ERRORS, ExitCode, exit_code_of, kind_of
 
 #: Typer brings its own copy of click in newer versions; this is the right one's base.
 _UsageProblem: type[typer.BadParameter] = next(
@@ -65,7 +68,17 @@ def _before(
     remember_home(home)
 
 
-for module in (auditing, supervising, evidence, working, installation, registry):
+for module in (
+    planning,
+    auditing,
+    supervising,
+    listing,
+    evidence,
+    calibrating,
+    working,
+    installation,
+    registry,
+):
     module.register(app)
 
 
@@ -88,7 +101,7 @@ def _tell_usage(problem: typer.BadParameter) -> None:
     if type(problem).__name__ == "NoArgsIsHelpError":
         note(message)
     else:
-        complain(message.rstrip(".") + "; see 'affidavit --help'.")
+        complain(message.rstrip(".") + "; see 'affidavit --help'.", kind="usage")
 
 
 def _sentence(error: Exception) -> str:
@@ -102,10 +115,13 @@ permissions."
 def _tell(error: Exception) -> ExitCode:
     """Say what went wrong in one sentence; return the exit code of it."""
     if isinstance(error, EXPECTED_ERRORS):
-        complain(_sentence(error))
+        complain(_sentence(error), kind=kind_of(error))
         return exit_code_of(error)
     if isinstance(error, MemoryError):
-        complain("there is not enough memory; free some or take a smaller audit.")
+        complain(
+            "there is not enough memory; free some or take a smaller audit.",
+            kind="memory",
+        )
         return ExitCode.INFRASTRUCTURE
     from affidavit.cli.faults import tell_fault  # noqa: PLC0415
 
@@ -114,7 +130,27 @@ def _tell(error: Exception) -> ExitCode:
 
 
 def run_command(arguments: list[str]) -> int:
-    """Return the exit code of a command line; errors are told in one sentence."""
+    """Return the exit code of a command line; errors are told in one sentence.
+
+    With `--json` an error is a document on standard output as well.
+    """
+    take_complaint()
+    code = _run(arguments)
+    complaint = take_complaint()
+    if complaint is not None and "--json" in arguments:
+        print_json(
+            {
+                "error": {
+                    "kind": complaint.kind,
+                    "message": complaint.message,
+                    "exit_code": code,
+                }
+            }
+        )
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     try:
         result = app(arguments, prog_name="affidavit", standalone_mode=False)
     except typer.Exit as exc:
@@ -123,7 +159,7 @@ def run_command(arguments: list[str]) -> int:
         _tell_usage(exc)
         return ExitCode.USAGE
     except (KeyboardInterrupt, typer.Abort):
-        complain("interrupted.")
+        complain("interrupted.", kind="interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone; that is its business.
@@ -133,5 +169,5 @@ def run_command(arguments: list[str]) -> int:
         return _tell(exc)
     if result == ExitCode.INTERRUPTED and not isinstance(result, ExitCode):
         # Typer has caught a Ctrl-C that the command itself did not answer.
-        complain("interrupted.")
+        complain("interrupted.", kind="interrupted")
     return int(result) if isinstance(result, int) else ExitCode.DONE

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that start work: plan, run, submit, resume, retry."""
+"""Commands that start work: run, submit, resume, retry."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from affidavit.cli.options import (
     open_existing,
     open_services,
 )
-from affidavit.cli.output import note, print_json, say, size_text, time_text
+from affidavit.cli.output import note, print_json, say, time_text, warn
 from affidavit.cli.progress import open_progress
 from affidavit.exit_codes import ExitCode
 
@@ -30,93 +30,52 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """The commands are part of the app."""
-    app.command()(plan)
     app.command()(run)
     app.command()(submit)
     app.command()(resume)
     app.command()(retry)
 
 
-def plan(
-    spec: SpecArgument, *, json: JsonOption = False, home: HomeOption = None
-) -> None:
-    """Check a spec, count its items and shards, and estimate the time."""
-    from pipeline.planning import item_bytes, prepare  # noqa: PLC0415
-
-    with open_services(home) as services:
-        audit = prepare(services, spec)
-        items = 0
-        with open_progress("counting", None, quiet=json) as progress:
-            for _item in audit.source.items():
-                items += 1
-                progress.add(1)
-    fixed = audit.plan
-    seconds = items * (fixed.item_seconds or 0.0)
-    document: dict[str, Any] = {
-        "audit": audit.written.audit,
-        "items": items,
-        "shards": -(-items // fixed.shard_size),
-        "shard_size": fixed.shard_size,
-        "batch_size": fixed.batch_size,
-        "layer": fixed.layer,
-        "layer_reason": fixed.layer_reason,
-        "target": fixed.target,
-        "device": fixed.device,
-        "threads": fixed.threads,
-        "classes": fixed.class_count,
-        "forwards_per_item": 1 + fixed.forwards_per_item,
-        "item_seconds": fixed.item_seconds,
-        "estimated_seconds": seconds,
-        "bytes_per_item": item_bytes(fixed),
-        "estimated_bytes": items * item_bytes(fixed),
-        "spec_digest": audit.spec_sha256,
-        "model_digest": audit.model_sha256,
-    }
-    if json:
-        print_json(document)
-        return
-    say(f"The spec '{audit.written.audit}' is sound; nothing was stored.")
-    say(
-        f"  items        {items:,} in {document['shards']:,} shards of at most "
-        f"{fixed.shard_size}, batches of {fixed.batch_size}"
-    )
-    say(f"  layer        {fixed.layer} ({fixed.layer_reason})")
-    say(f"  cost         {document['forwards_per_item']} forward passes an item")
-    say(f"  time         about {time_text(seconds)} on one {fixed.device} worker")
-    say(
-        f"  artifacts    about {item_bytes(fixed)} bytes an item, "
-        f"{size_text(document['estimated_bytes'])} in all"
-    )
-    say(f"  model        SHA-256 {audit.model_sha256}")
-
-
 def run(
     spec: SpecArgument, *, json: JsonOption = False, home: HomeOption = None
 ) -> int:
     """Run an audit here, in this process, and write its report."""
-    from pipeline.embedded import create_embedded_run  # noqa: PLC0415
-    from pipeline.planning import prepare  # noqa: PLC0415
+    from pipeline.spec_checks import check_spec  # noqa: PLC0415
 
     with open_services(home) as services:
-        audit = prepare(services, spec)
+        # Before torch is loaded, which takes seconds: most mistakes show here.
+        checked = check_spec(services, spec)
+        from pipeline.embedded import create_embedded_run  # noqa: PLC0415
+        from pipeline.planning import prepare_checked  # noqa: PLC0415
+        from pipeline.trust import trust_recorded  # noqa: PLC0415
+
+        with trust_recorded(services, checked.written.model.source, embedded=True):
+            audit = prepare_checked(services, checked)
         with open_progress("listing", None, quiet=json) as progress:
             run_id = create_embedded_run(services, audit, on_items=progress.add)
-        return _work_through(services, run_id, audit.executor, json=json)
+        warnings = audit.foreseen.warnings()
+        warn(warnings)
+        return _work_through(
+            services, run_id, audit.executor, json=json, warnings=warnings
+        )
 
 
 def submit(
     spec: SpecArgument, *, json: JsonOption = False, home: HomeOption = None
 ) -> None:
     """Queue an audit for the workers."""
-    from workers.submission import submit as queue_run  # noqa: PLC0415
+    from pipeline.spec_checks import check_spec  # noqa: PLC0415
 
     with open_existing(home) as services:
+        # Before torch is loaded, which takes seconds: most mistakes show here.
+        check_spec(services, spec)
+        from workers.submission import submit as queue_run  # noqa: PLC0415
+
         log_events(services)
         with open_progress("listing", None, quiet=json) as progress:
             run_id, warnings = queue_run(services, spec, on_items=progress.add)
-        for warning in warnings:
-            note(f"affidavit: {warning}")
-        document = _document(services, run_id)
+        warn(warnings)
+        document = _document(services, run_id) | {"warnings": warnings}
     if json:
         print_json(document)
     else:
@@ -152,11 +111,9 @@ def resume(
 def _record_resuming(services: "Services", run: "RunTable") -> None:
     """The ledger says that a run whose process died was taken up again."""
     from ledger.entries import Action  # noqa: PLC0415
-    from storage.engine import transaction  # noqa: PLC0415
-    from storage.events import record  # noqa: PLC0415
+    from pipeline.deeds import record_deed  # noqa: PLC0415
 
-    with transaction(services.engine) as session:
-        record(session, Action.RUN_RESUMED, f"run/{run.id}", actor=services.actor)
+    record_deed(services, Action.RUN_RESUMED, f"run/{run.id}")
 
 
 def _tell_of_leases(services: "Services", run: "RunTable") -> None:
@@ -204,10 +161,12 @@ def _go_on(
     has changed when that fails.
     """
     if run.queue != "embedded":
+        from pipeline.signing import seal  # noqa: PLC0415
         from workers.submission import wake_workers  # noqa: PLC0415
 
         log_events(services)
         reopen()
+        seal(services)
         wake_workers(services)
         document = _document(services, run.id)
         if json:
@@ -219,16 +178,18 @@ def _go_on(
     from pipeline.planning import build_executor  # noqa: PLC0415
     from pipeline.run_plan import RunPlan  # noqa: PLC0415
     from pipeline.spec import AuditSpec  # noqa: PLC0415
+    from pipeline.trust import trust_recorded  # noqa: PLC0415
 
-    plan = RunPlan.from_json(run.plan)
-    executor = build_executor(
-        AuditSpec.model_validate(run.spec),
-        plan,
-        device=pick_device(plan.device),
-        model_sha256=run.model_digest,
-        plugins=services.settings.plugins,
-        roots=services.roots_noted(plan.roots),
-    )
+    plan, spec = RunPlan.from_json(run.plan), AuditSpec.model_validate(run.spec)
+    with trust_recorded(services, spec.model.source, f"run/{run.id}"):
+        executor = build_executor(
+            spec,
+            plan,
+            device=pick_device(plan.device),
+            model_sha256=run.model_digest,
+            plugins=services.settings.plugins,
+            roots=services.roots_noted(plan.roots),
+        )
     reopen()
     return _work_through(services, run.id, executor, json=json)
 
@@ -252,7 +213,12 @@ def _resumable(run_id: str) -> Iterator[None]:
 
 
 def _work_through(
-    services: "Services", run_id: str, executor: "Executor", *, json: bool
+    services: "Services",
+    run_id: str,
+    executor: "Executor",
+    *,
+    json: bool,
+    warnings: Sequence[str] = (),
 ) -> int:
     from pipeline.embedded import run_embedded  # noqa: PLC0415
     from storage.runs import get_progress, get_run  # noqa: PLC0415
@@ -270,7 +236,7 @@ def _work_through(
         state = run_embedded(
             services, run_id, executor, stop=stop, on_items=progress.add
         )
-    document = _document(services, run_id)
+    document = _document(services, run_id) | {"warnings": list(warnings)}
     if json:
         print_json(document)
     else:

@@ -12,12 +12,16 @@ from affidavit.cli.options import (
     RunArgument,
     open_existing,
 )
-from affidavit.cli.output import note, print_json, say
+from affidavit.cli.output import note, print_json, printable, say
 from affidavit.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from ledger.checkpoint import VerifierKey
     from storage.tables import RunTable
+
+
+#: States of a run whose results and report are there.
+_FINISHED = frozenset({"done", "incomplete"})
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +49,7 @@ def report(
 ) -> None:
     """Show where a run's report is, copy it, or pack it with its evidence."""
     from affidavit.run_facts import run_document  # noqa: PLC0415
-    from pipeline.report_access import copy_report, record_reading  # noqa: PLC0415
+    from pipeline.report_access import hand_out_report  # noqa: PLC0415
     from storage.runs import get_run  # noqa: PLC0415
 
     with open_existing(home) as services:
@@ -53,14 +57,11 @@ def report(
         document = run_document(services, found)
         if document["report"] is None:
             raise _not_final(found)
+        copies = hand_out_report(services, found, out=out, bundle=bundle)
         if out is not None:
-            document["copied_to"] = [str(p) for p in copy_report(services, found, out)]
+            document["copied_to"] = [str(path) for path in copies]
         if bundle is not None:
-            from pipeline.evidence import write_run_bundle  # noqa: PLC0415
-
-            write_run_bundle(services, found, bundle)
             document["bundle"] = str(bundle.absolute())
-        record_reading(services, found)
     if json:
         print_json(document)
         return
@@ -82,7 +83,11 @@ def _not_final(run: "RunTable") -> Exception:
 def show(
     run: RunArgument,
     item: Annotated[
-        str, typer.Argument(help="The item's index or id.", metavar="ITEM")
+        str,
+        typer.Argument(
+            help="The item's index, its id, or its file's name where only one has it.",
+            metavar="ITEM",
+        ),
     ],
     *,
     out: Annotated[
@@ -117,6 +122,7 @@ def _tell_item(document: dict[str, Any]) -> None:
         f"{document['status']}"
         + (f" ({document['reason']})" if document["reason"] else "")
     )
+    say(f"  input      {printable(document['uri'])}")
     if document["predicted"] is not None:
         say(f"  predicted  {document['predicted_name']}")
     if document["target"] is not None:
@@ -164,12 +170,14 @@ def verify(
         document = _verify_bundle(path, verifier)
     else:
         from pipeline.verification import verify_run  # noqa: PLC0415
-        from storage.runs import get_run  # noqa: PLC0415
+        from storage.runs import find_run  # noqa: PLC0415
 
         with open_existing(home) as services:
             document = verify_run(
-                services, get_run(services.engine, target), key=verifier
+                services, find_run(services.engine, target), key=verifier
             )
+    if "state" in document:
+        document["finished"] = document["state"] in _FINISHED
     if json:
         print_json(document)
     else:
@@ -212,6 +220,11 @@ def _tell_verdict(document: dict[str, Any]) -> None:
             )
             + "."
         )
+        if not document.get("finished", True):
+            say(
+                f"But the run is not finished, it is {document['state']}: only what is "
+                "there so far was checked, and there is no result and no report yet."
+            )
     else:
         say(f"The evidence of {what} does not hold:")
         for failure in document["failures"]:

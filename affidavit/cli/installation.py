@@ -32,7 +32,7 @@ def init(
 ) -> None:
     """Write a commented example spec, and make the database and the signing key."""
     from pipeline.errors import SpecError  # noqa: PLC0415
-    from pipeline.signing import open_signing_key, record_new_key  # noqa: PLC0415
+    from pipeline.signing import open_signing_key, seal  # noqa: PLC0415
     from pipeline.spec_template import TEMPLATE  # noqa: PLC0415
     from storage.schema import ensure_embedded_schema  # noqa: PLC0415
 
@@ -44,10 +44,8 @@ def init(
         ensure_embedded_schema(
             services.settings.resolved_database_url, actor=services.actor
         )
-        is_new = not services.settings.resolved_signing_key.exists()
         key = open_signing_key(services)
-        if is_new:
-            record_new_key(services, key)
+        seal(services)
         spec.write_text(TEMPLATE, encoding="utf-8")
         document = {
             "spec": str(spec.absolute()),
@@ -65,12 +63,14 @@ def init(
 @_database.command()
 def upgrade(*, json: JsonOption = False, home: HomeOption = None) -> None:
     """Bring the database to this version's schema."""
+    from pipeline.signing import seal  # noqa: PLC0415
     from storage.schema import upgrade as upgrade_schema  # noqa: PLC0415
 
     with open_services(home) as services:
         before, after = upgrade_schema(
             services.settings.resolved_database_url, actor=services.actor
         )
+        seal(services)
     if json:
         print_json({"before": before, "after": after})
     elif before == after:
@@ -79,12 +79,20 @@ def upgrade(*, json: JsonOption = False, home: HomeOption = None) -> None:
         say(f"The database is at migration {after} now (was: {before or 'empty'}).")
 
 
-def doctor(*, json: JsonOption = False, home: HomeOption = None) -> int:
+def doctor(
+    *,
+    production: Annotated[
+        bool,
+        typer.Option("--production", help="Let warnings count as faults (exit 4)."),
+    ] = False,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> int:
     """Check each part of the installation and say how to mend what is wrong."""
     from affidavit.doctor import examine  # noqa: PLC0415
 
     with open_services(home) as services:
-        findings = examine(services)
+        findings = examine(services, production=production)
     healthy = all(finding.ok for finding in findings)
     if json:
         print_json(
@@ -92,7 +100,8 @@ def doctor(*, json: JsonOption = False, home: HomeOption = None) -> int:
         )
     else:
         for finding in findings:
-            say(f"{'ok  ' if finding.ok else 'BAD '} {finding.part:<14} {finding.says}")
+            word = "BAD" if not finding.ok else "warn" if finding.warning else "ok"
+            say(f"{word:<4} {finding.part:<14} {finding.says}")
             if finding.mend:
                 say(f"     {'':<14} {finding.mend}")
     return ExitCode.DONE if healthy else ExitCode.INFRASTRUCTURE

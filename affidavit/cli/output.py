@@ -3,6 +3,8 @@
 
 import json
 import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -17,6 +19,16 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def printable(text: str) -> str:
+    """Return text from outside as it may stand in a line: no control characters."""
+    return "".join(
+        letter
+        if letter.isprintable()
+        else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for letter in text
+    )
+
+
 def print_json(document: Any) -> None:
     """The one JSON document of a command is on standard output."""
     # ASCII, so that it passes any terminal and holds file names that are not UTF-8;
@@ -24,9 +36,35 @@ def print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
-def complain(message: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What was said of an error, and of which kind it is."""
+
+    kind: str
+    message: str
+
+
+#: The last complaint of this command, if there was one.
+_complaints: list[Complaint] = []
+
+
+def complain(message: str, *, kind: str = "fault") -> None:
     """An error is on standard error, as one sentence."""
     note(f"affidavit: {message}")
+    _complaints.append(Complaint(kind, message))
+
+
+def take_complaint() -> Complaint | None:
+    """Return the last complaint, which is then forgotten, None where all went well."""
+    last = _complaints[-1] if _complaints else None
+    _complaints.clear()
+    return last
+
+
+def warn(messages: Iterable[str]) -> None:
+    """Each warning is on standard error, as one sentence."""
+    for message in messages:
+        note(f"affidavit: warning: {message}")
 
 
 def size_text(size_bytes: float) -> str:

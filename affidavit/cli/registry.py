@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands that list what there is: methods, policies, metrics."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from affidavit.cli.options import JsonOption
 from affidavit.cli.output import print_json, say
 from pipeline.errors import SpecError
+
+if TYPE_CHECKING:
+    from explain.methods.card import MethodCard
+    from explain.thresholds.card import PolicyCard
 
 
 def register(app: typer.Typer) -> None:
@@ -18,26 +23,69 @@ def register(app: typer.Typer) -> None:
     app.command()(metrics)
 
 
-def methods(*, json: JsonOption = False) -> None:
-    """List the explanation methods."""
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(help="One method's name.", metavar="[NAME]")
+    ] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """List the explanation methods, or show one's definition and parameters."""
     from explain.methods.cards import METHODS  # noqa: PLC0415
 
-    if json:
-        print_json({name: asdict(card) for name, card in METHODS.items()})
+    if name is None and not json:
+        for key, card in METHODS.items():
+            say(f"{key:<21} {card.title}: {card.source}; {card.cost}")
         return
-    for name, card in METHODS.items():
-        say(f"{name:<12} {card.title}: {card.source}")
+    _show("method", name, METHODS, json=json)
 
 
-def policies(*, json: JsonOption = False) -> None:
-    """List the threshold policies."""
+def policies(
+    name: Annotated[
+        str | None, typer.Argument(help="One policy's name.", metavar="[NAME]")
+    ] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """List the threshold policies, or show one's rule and parameters."""
     from explain.thresholds.cards import POLICIES  # noqa: PLC0415
 
-    if json:
-        print_json({name: asdict(card) for name, card in POLICIES.items()})
+    if name is None and not json:
+        for key, card in POLICIES.items():
+            say(f"{key:<15} {card.rule} ({card.source})")
         return
-    for name, card in POLICIES.items():
-        say(f"{name:<12} {card.rule}")
+    _show("policy", name, POLICIES, json=json)
+
+
+def _show(
+    kind: str,
+    name: str | None,
+    known: "Mapping[str, MethodCard] | Mapping[str, PolicyCard]",
+    *,
+    json: bool,
+) -> None:
+    """Print one card, or with --json all of them."""
+    if name is not None and name not in known:
+        raise SpecError(
+            f"There is no {kind} '{name}'; there are {', '.join(sorted(known))}."
+        )
+    cards = {
+        key: card.document()
+        for key, card in known.items()
+        if name is None or key == name
+    }
+    if json:
+        print_json(cards)
+        return
+    for field, value in cards[str(name)].items():
+        if field != "parameters":
+            say(f"{field:<18} {value}")
+    for key, parameter in known[str(name)].parameters.items():
+        default = "required" if parameter.default is None else parameter.default
+        say(
+            f"{key:<18} {parameter.meaning}; {parameter.range_in_words()};"
+            f" default {default}"
+        )
 
 
 def metrics(

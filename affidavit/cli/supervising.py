@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from affidavit.cli.options import HomeOption, JsonOption, RunArgument, open_existing
-from affidavit.cli.output import print_json, say, time_text
+from affidavit.cli.output import note, print_json, say, time_text
 
 if TYPE_CHECKING:
     from pipeline.services import Services
@@ -137,7 +137,7 @@ def _watch(services: "Services", run: str, *, json: bool) -> None:
     found = get_run(services.engine, run)
     first = get_progress(services.engine, found).items_done
     started = time.monotonic()
-    last_line = ""
+    last: tuple[str, str] | None = None
     while found.state not in FINAL_RUN_STATES:
         progress = get_progress(services.engine, found)
         speed = (progress.items_done - first) / max(time.monotonic() - started, 1e-9)
@@ -145,29 +145,44 @@ def _watch(services: "Services", run: str, *, json: bool) -> None:
         if speed > 0:
             left = f", {time_text((found.items_total - progress.items_done) / speed)}"
             left += " left"
-        line = (
-            f"{found.state}: {progress.items_done:,} of {found.items_total:,} items, "
-            f"{speed:.1f}/s{left}, shards {progress.shards}"
+        place = f"{found.state}: {progress.items_done:,} of {found.items_total:,} items"
+        shards = ", ".join(f"{n:,} {s}" for s, n in sorted(progress.shards.items()))
+        _draw(
+            f"{place}, {speed:.1f}/s{left}, shards: {shards}",
+            is_news=(place, shards) != last,
         )
-        last_line = _draw(line, last_line)
+        last = (place, shards)
         time.sleep(WATCH_INTERVAL_S)
         found = get_run(services.engine, found.id)
-    if last_line and sys.stderr.isatty():
-        sys.stderr.write("\n")
+    if last is not None:
+        _end_drawing(services, found)
     if json:
         print_json(run_document(services, found))
     else:
         _show_run(services, found.id, json=False)
 
 
-def _draw(line: str, last_line: str) -> str:
-    """Rewrite one line on a terminal; elsewhere add a line when something changed."""
+def _draw(line: str, *, is_news: bool) -> None:
+    """Rewrite one line on a terminal; elsewhere add a line when something changed.
+
+    Speed and time left change with every look, which is no news by itself.
+    """
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[2K" + line)
-    elif line != last_line:
+    elif is_news:
         sys.stderr.write(line + "\n")
     sys.stderr.flush()
-    return line
+
+
+def _end_drawing(services: "Services", run: "RunTable") -> None:
+    """The last line stays on a terminal; elsewhere there is one about the end."""
+    from storage.runs import get_progress  # noqa: PLC0415
+
+    if sys.stderr.isatty():
+        sys.stderr.write("\n")
+        return
+    done = get_progress(services.engine, run).items_done
+    note(f"{run.state}: {done:,} of {run.items_total:,} items")
 
 
 def cancel(
@@ -176,6 +191,7 @@ def cancel(
     """Stop a run; finished shards are kept and `resume` goes on."""
     from affidavit.run_facts import run_document  # noqa: PLC0415
     from ledger.entries import Action  # noqa: PLC0415
+    from pipeline.signing import seal  # noqa: PLC0415
     from storage.runs import get_run, stop_run  # noqa: PLC0415
     from storage.states import RunState  # noqa: PLC0415
 
@@ -188,6 +204,7 @@ def cancel(
             action=Action.RUN_CANCELLED,
             actor=services.actor,
         )
+        seal(services)
         document = run_document(services, get_run(services.engine, found.id))
     if json:
         print_json(document)

@@ -5,7 +5,7 @@ Here live the rules that look at a model once, before work starts. No method,
 map or metric is computed here.
 """
 
-from explain.architectures.resolve import resolve_layer
+from explain.architectures.resolve import resolve_layer, working_layers
 from explain.architectures.tapped import TappedLayer
 
-__all__ = ["TappedLayer", "resolve_layer"]
+__all__ = ["TappedLayer", "resolve_layer", "working_layers"]

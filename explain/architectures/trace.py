@@ -22,7 +22,10 @@ _POOLING: tuple[type[nn.Module], ...] = (
 
 @dataclass(slots=True)
 class LayerRecord:
-    """What one layer did: how often it ran, when it last finished, its output."""
+    """What one layer did: how often it ran, when it last finished, its output.
+
+    ``permutes`` says that it does no more than put its input's axes in another order.
+    """
 
     name: str
     module: nn.Module
@@ -30,6 +33,7 @@ class LayerRecord:
     finished: int = -1
     shape: tuple[int, ...] | None = None
     pooled: bool = False
+    permutes: bool = False
 
 
 @dataclass(slots=True)
@@ -54,11 +58,12 @@ def trace_layers(model: nn.Module, example: Tensor) -> Trace:
     clock = iter(range(1 << 62))
 
     def watch(record: LayerRecord) -> Any:
-        def finished(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        def finished(module: nn.Module, inputs: Any, output: Any) -> None:
             record.calls += 1
             record.finished = next(clock)
             trace.layers[record.name] = record
             record.shape = tuple(output.shape) if isinstance(output, Tensor) else None
+            record.permutes = _permutes(module, inputs, record.shape)
             # A container that hands a pooling's very tensor on ends in pooling.
             record.pooled = isinstance(record.module, _POOLING) or any(
                 output is seen for seen in pooled
@@ -96,6 +101,16 @@ def example_for(model: nn.Module) -> Tensor:
         "The model has no two-dimensional convolution, so it yields no feature map;"
         " Grad-CAM explains image classifiers with convolutions."
     )
+
+
+def _permutes(module: nn.Module, inputs: Any, shape: tuple[int, ...] | None) -> bool:
+    """Say whether the layer, which has nothing inside, only reorders the axes."""
+    if shape is None or len(inputs) != 1 or not isinstance(inputs[0], Tensor):
+        return False
+    given = tuple(inputs[0].shape)
+    bare = next(module.parameters(), None) is None
+    bare = bare and next(module.children(), None) is None
+    return bare and given != shape and sorted(given) == sorted(shape)
 
 
 def _run(model: nn.Module, example: Tensor) -> Any:

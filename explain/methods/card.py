@@ -2,7 +2,8 @@
 """The definition card of an attribution method. No torch here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from explain.parameters import Parameter
 
@@ -24,6 +25,7 @@ class MethodCard:
         needs_layer: Whether it taps a layer.
         pixel_resolution: Whether its maps are as large as the input; such maps are
             pooled to ``explain.grid`` before they are stored.
+        needs_images: Whether it looks at the picture beside the normalised input.
         complete: Whether its maps should sum to the change of the output (a
             completeness axiom), so that a residual can be given.
     """
@@ -39,4 +41,11 @@ class MethodCard:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     needs_layer: bool = True
     pixel_resolution: bool = False
+    needs_images: bool = False
     complete: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """Return the card as JSON values."""
+        facts = {field.name: getattr(self, field.name) for field in fields(self)}
+        declared = {name: each.document() for name, each in self.parameters.items()}
+        return facts | {"parameters": declared}

@@ -15,6 +15,26 @@ from explain.parameters import resolved
 #: Module and class of each method; imported when it is first asked for.
 _CLASSES: dict[str, tuple[str, str]] = {
     "gradcam": ("explain.methods.gradcam", "GradCam"),
+    "gradcam_plus_plus": ("explain.methods.gradcam_plus_plus", "GradCamPlusPlus"),
+    "hirescam": ("explain.methods.hirescam", "HiResCam"),
+    "xgradcam": ("explain.methods.xgradcam", "XGradCam"),
+    "layercam": ("explain.methods.layercam", "LayerCam"),
+    "eigencam": ("explain.methods.eigencam", "EigenCam"),
+    "scorecam": ("explain.methods.scorecam", "ScoreCam"),
+    "ablationcam": ("explain.methods.ablationcam", "AblationCam"),
+    "cam": ("explain.methods.cam", "Cam"),
+    "guided_gradcam": ("explain.methods.guided_gradcam", "GuidedGradCam"),
+    "input_gradient": ("explain.methods.input_gradient", "InputGradient"),
+    "smoothgrad": ("explain.methods.smoothgrad", "SmoothGrad"),
+    "integrated_gradients": (
+        "explain.methods.integrated_gradients",
+        "IntegratedGradients",
+    ),
+    "guided_backprop": ("explain.methods.guided_backprop", "GuidedBackprop"),
+    "occlusion": ("explain.methods.occlusion", "Occlusion"),
+    "rise": ("explain.methods.rise", "Rise"),
+    "lime": ("explain.methods.lime", "Lime"),
+    "kernelshap": ("explain.methods.kernelshap", "KernelShap"),
 }
 
 

@@ -98,10 +98,13 @@ class SplitForward:
         )
 
 
-def split_forward(model: nn.Module, layer: TappedLayer, inputs: Tensor) -> SplitForward:
+def split_forward(
+    model: nn.Module, layer: TappedLayer, inputs: Tensor, *, graph: bool = True
+) -> SplitForward:
     """Return the logits with a graph that begins at the layer.
 
     The model must be held by ``frozen``. The hook is gone afterwards on every path.
+    Methods that never differentiate pass ``graph=False`` and pay for no graph.
 
     Raises:
         InvalidInputError: the inputs are not a batch of images.
@@ -113,7 +116,7 @@ def split_forward(model: nn.Module, layer: TappedLayer, inputs: Tensor) -> Split
             f"Expected a batch of images (N, C, H, W), got {tuple(inputs.shape)}."
         )
     tap = _Tap(layer)
-    with torch.inference_mode(mode=False), torch.enable_grad():
+    with torch.inference_mode(mode=False), torch.set_grad_enabled(graph):
         # Tensors born under inference mode cannot take part in any graph.
         inputs = inputs.clone() if inputs.is_inference() else inputs.detach()
         handle = layer.module.register_forward_hook(tap)
@@ -150,7 +153,14 @@ class _Tap:
                 f"Layer {self.layer.name!r} gives {given}; expected"
                 f" {self.layer.layout.in_words()}."
             )
-        self.root = output.detach().requires_grad_()
+        height, width = self.layer.layout.to_map(output).shape[2:]
+        if height * width < 2:
+            raise UnsupportedLayerError(
+                f"Layer {self.layer.name!r} gives a map of {height} x {width} places,"
+                f" which cannot be explained; name an earlier layer, or pass larger"
+                f" images."
+            )
+        self.root = output.detach().requires_grad_(torch.is_grad_enabled())
         self.version = self.root._version  # noqa: SLF001 - torch has no public name
         # What comes next may work in place (ResNet's ReLU): it gets a copy, and
         # the activation stays what the layer gave.

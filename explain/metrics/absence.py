@@ -25,3 +25,5 @@ class AbsenceReason(StrEnum):
     ZERO_ENERGY = "zero_energy"
     #: The target's probability is zero, so a ratio to it is undefined.
     ZERO_PROBABILITY = "zero_probability"
+    #: The output does not change from the baseline, so a ratio to it is undefined.
+    ZERO_CHANGE = "zero_change"

@@ -41,6 +41,8 @@ class MetricBatch:
         ground_truth: (N, H, W) bool, or None if no item has one.
         has_truth: (N,) bool.
         valid: (N,) bool.
+        output_change: what the raw map should sum to, (N,) float64, for methods with
+            a completeness axiom; None for others.
         forward: inputs to logits, without a graph.
         explain: inputs and targets to an attribution.
         noise: draw index to (N, C, H, W) uniform in [-1, 1), belonging to items.
@@ -60,6 +62,7 @@ class MetricBatch:
     explain: Callable[[Tensor, Tensor], Attribution]
     noise: Callable[[int], Tensor]
     input_range: Tensor
+    output_change: Tensor | None = None
 
     def score(self, inputs: Tensor) -> Tensor:
         """Return the target's probability on other inputs of the same shape.

@@ -17,9 +17,11 @@ class Direction(StrEnum):
 class MetricCard:
     """A metric's definition.
 
-    ``values`` are the keys that the metric gives; ``defaults`` the constants that
-    two libraries may set differently under one name; ``does_not_show`` warns of
-    the wrong conclusion; ``forwards_per_item`` is the cost.
+    ``values`` are the keys that the metric gives; ``axiom_values`` those that it gives
+    for methods with a completeness axiom only; ``defaults`` the constants that two
+    libraries may set differently under one name; ``does_not_show`` warns of the wrong
+    conclusion; ``forwards_per_item`` is the cost, and ``explanations_per_item`` how
+    many of those are whole explanations, which cost what the method costs.
     """
 
     name: str
@@ -33,6 +35,20 @@ class MetricCard:
     defaults: Mapping[str, float | int | str]
     does_not_show: str
     forwards_per_item: int
+    explanations_per_item: int = 0
+    axiom_values: tuple[str, ...] = ()
+
+    def values_for(self, *, complete: bool) -> tuple[str, ...]:
+        """Return the keys that the metric gives for a method.
+
+        Args:
+            complete: Whether the method has a completeness axiom.
+        """
+        return self.values + (self.axiom_values if complete else ())
+
+    def direction_of(self, value: str) -> Direction:
+        """Return which way a better explanation moves that value; residuals fall."""
+        return Direction.LOWER if value in self.axiom_values else self.direction
 
 
 _ZERO = "zero in normalised space, the mean colour of the training data"
@@ -106,8 +122,16 @@ _CONFIDENCE = MetricCard(
 _COMPLETENESS = MetricCard(
     name="completeness",
     values=("completeness_energy",),
-    formula="sum of the map inside the mask / sum of the map, positive part of both",
-    source="energy retention; methods with an axiom add Sundararajan et al. 2017, 3",
+    axiom_values=("completeness_residual", "completeness_residual_relative"),
+    formula=(
+        "energy: sum of the map inside the mask / sum of the map, positive part of"
+        " both; residual: |sum of the stored map over all pixels - (f(x) -"
+        " f(baseline))|, and the same relative to |f(x) - f(baseline)|"
+    ),
+    source=(
+        "energy retention; the residual is that of the axiom in Sundararajan et al."
+        " 2017, Axiomatic Attribution for Deep Networks, section 3"
+    ),
     baseline=_NO_BASELINE,
     direction=Direction.HIGHER,
     units="fraction of the map's sum",
@@ -115,7 +139,8 @@ _COMPLETENESS = MetricCard(
     defaults={"map": "upsampled stored map"},
     does_not_show=(
         "Anything about the model: it says how concentrated the map is for this mask"
-        " size. A map that is wrong but peaked scores high."
+        " size. A map that is wrong but peaked scores high. Residuals exist only for"
+        " methods whose maps should sum to the change of the output."
     ),
     forwards_per_item=0,
 )
@@ -140,6 +165,7 @@ _SENSITIVITY = MetricCard(
         " of 10 draws is a lower bound of the true maximum."
     ),
     forwards_per_item=10,
+    explanations_per_item=10,
 )
 
 _LOCALISATION = MetricCard(

@@ -2,7 +2,8 @@
 """The definition card of a threshold policy. No torch here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from explain.parameters import Parameter
 
@@ -24,3 +25,9 @@ class PolicyCard:
     source: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     cost: str = "none"
+
+    def document(self) -> dict[str, Any]:
+        """Return the card as JSON values."""
+        facts = {field.name: getattr(self, field.name) for field in fields(self)}
+        declared = {name: each.document() for name, each in self.parameters.items()}
+        return facts | {"parameters": declared}

@@ -17,10 +17,9 @@ from explain.thresholds.policy import (
     Need,
     ThresholdContext,
     ThresholdResult,
-    mask_from_cut,
     require_positions,
 )
-from explain.thresholds.status import ThresholdStatus
+from explain.thresholds.selection import selected, status_codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class FixedKeep:
         counts = torch.full((items,), count, device=flat.device)
         if not (_may_look(flat) and bool(supported.all())):
             cut, counts = _settle_unsupported(flat, cut, counts, supported, usable)
-        mask = _select(flat, cut, counts)
+        mask = selected(flat, cut, counts)
         return ThresholdResult(
             mask=mask.view(maps.shape),
             requested=torch.full(
@@ -73,17 +72,8 @@ class FixedKeep:
             cut=cut,
             kept=counts,
             energy_retained=_energy(flat, largest, lowest, counts, supported),
-            codes=_codes(finite, usable, supported),
+            codes=status_codes(finite, usable, supported),
         )
-
-
-def _select(flat: Tensor, cut: Tensor, counts: Tensor) -> Tensor:
-    """Return the masks; ties are only resolved where the cut has too many."""
-    if _may_look(flat):
-        mask = flat >= cut[:, None]
-        if bool((mask.sum(dim=1) == counts).all()):
-            return mask
-    return mask_from_cut(flat, cut, counts)
 
 
 def _energy(
@@ -114,17 +104,6 @@ def _settle_unsupported(
     counts = torch.where(supported, counts, support)
     cut = torch.where(supported, cut, torch.where(counts > 0, smallest, 0.0))
     return cut, counts
-
-
-def _codes(finite: Tensor, usable: Tensor, supported: Tensor) -> Tensor:
-    """Return the status code of each item."""
-    ok = torch.where(
-        supported,
-        ThresholdStatus.OK.code,
-        ThresholdStatus.INSUFFICIENT_SUPPORT.code,
-    )
-    constant = torch.where(usable, ok, ThresholdStatus.CONSTANT_MAP.code)
-    return torch.where(finite, constant, ThresholdStatus.NON_FINITE.code).to(torch.int8)
 
 
 def _may_look(flat: Tensor) -> bool:

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from explain.draws import ItemDraws
 from explain.errors import InvalidInputError, MissingContextError
 from explain.thresholds.status import STATUSES, ThresholdStatus
 
@@ -22,6 +23,7 @@ class Need(StrEnum):
     PROBABILITIES = "probabilities"
     SCORE = "score"
     REGIONS = "regions"
+    DRAWS = "draws"
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -37,6 +39,7 @@ class ThresholdContext:
         score: Softmax probability of the target on other inputs: takes inputs
             (M, C, H, W) and the item of each, (M,) int64; gives (M,) float64.
         regions: (N, H, W) int64, a given segmentation: a label for each position.
+        draws: The items' random numbers, for a policy that explores.
     """
 
     inputs: Tensor | None = None
@@ -45,6 +48,7 @@ class ThresholdContext:
     probabilities: Tensor | None = None
     score: Callable[[Tensor, Tensor], Tensor] | None = None
     regions: Tensor | None = None
+    draws: ItemDraws | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -73,7 +77,8 @@ class ThresholdResult:
     what it found. ``cut`` is the smallest kept value, 0 where nothing is kept; with
     it ``kept``, the number of positions, rebuilds the mask where the policy is
     ``cut_based``. ``energy_retained`` is the share of the map's positive energy
-    inside the mask.
+    inside the mask. ``halved`` says that a forward pass had to be halved for lack of
+    memory, which changes last bits.
 
     Shape: mask (N, *positions) bool; requested, achieved, energy_retained (N,)
     float64; cut (N,) float32; kept (N,) int64; codes (N,) int8, a place in
@@ -88,6 +93,7 @@ class ThresholdResult:
     energy_retained: Tensor
     codes: Tensor
     levels: Levels | None = None
+    halved: bool = False
 
     @property
     def status(self) -> list[ThresholdStatus]:

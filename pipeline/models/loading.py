@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, ModelRefusedError, Refusal
 from pipeline.models.architecture import Architecture
 from pipeline.models.arguments import TIMM, TORCHVISION, checked_arguments
 from pipeline.models.weights import (
@@ -87,23 +87,23 @@ def load_model(
         )
     found = state_sha256(module)
     if spec.sha256 is not None and found != spec.sha256:
-        raise ModelError(_mismatch("The fetched weights", spec.sha256, found))
+        raise _mismatch("The fetched weights", spec.sha256, found)
     return LoadedModel(module=module, sha256=found)
 
 
 def _checked(weights: Path, expected: str | None) -> WeightsFile:
     file = read_file(weights)
     if expected is not None and file.sha256 != expected:
-        raise ModelError(
-            _mismatch(f"The weights file {weights}", expected, file.sha256)
-        )
+        raise _mismatch(f"The weights file {weights}", expected, file.sha256)
     return file
 
 
-def _mismatch(what: str, expected: str, found: str) -> str:
-    return (
+def _mismatch(what: str, expected: str, found: str) -> ModelRefusedError:
+    return ModelRefusedError(
         f"{what} has SHA-256 {found}, but the spec expects {expected}; it is another "
-        "file or was altered."
+        "file or was altered.",
+        code=Refusal.DIGEST_MISMATCH,
+        sha256=found,
     )
 
 
@@ -166,6 +166,18 @@ def _timm(name: str, spec: ModelSpec, *, pretrained: bool) -> nn.Module:
     return module
 
 
+def foreign_code(source: str) -> str | None:
+    """Return what of another package `model.source` would run, None for our own."""
+    for point in metadata.entry_points(group=GROUP):
+        if point.name == source and not _is_ours(point):
+            return point.value
+    return None
+
+
+def _is_ours(point: metadata.EntryPoint) -> bool:
+    return point.value.startswith("pipeline.models.")
+
+
 def _registered(name: str, *, plugins: bool) -> Architecture:
     points = {point.name: point for point in metadata.entry_points(group=GROUP)}
     if name not in points:
@@ -173,11 +185,11 @@ def _registered(name: str, *, plugins: bool) -> Architecture:
             _unknown("architecture", name, [*points, "torchvision:NAME", "timm:NAME"])
         )
     point = points[name]
-    ours = point.value.startswith("pipeline.models.")
-    if not ours and not plugins:
-        raise ModelError(
+    if not _is_ours(point) and not plugins:
+        raise ModelRefusedError(
             f"The architecture '{name}' runs code of another package ({point.value}); "
-            "an administrator must allow that with AFFIDAVIT_PLUGINS=1."
+            "an administrator must allow that with AFFIDAVIT_PLUGINS=1.",
+            code=Refusal.CODE_NOT_ALLOWED,
         )
     try:
         loaded = point.load()

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, ModelRefusedError, Refusal
 
 #: What torch's readers raise for bytes that are no archive and no sound pickle.
 _MALFORMED = (
@@ -101,9 +101,11 @@ def read_state(file: WeightsFile) -> dict[str, Tensor]:
                 io.BytesIO(file.content), map_location="cpu", weights_only=True
             )
     except pickle.UnpicklingError as exc:
-        raise ModelError(
+        raise ModelRefusedError(
             f"The weights file {path} holds code or objects other than tensors and was "
-            "not loaded; save the state dict, best as .safetensors."
+            "not loaded; save the state dict, best as .safetensors.",
+            code=Refusal.HOLDS_CODE,
+            sha256=file.sha256,
         ) from exc
     except _MALFORMED as exc:
         raise ModelError(

@@ -44,12 +44,12 @@ def metric_parts(inputs: ReportInputs) -> list[dict[str, Any]]:
     cards = [(name, inputs.metric_cards.get(name)) for name in names]
     parts: dict[str, dict[str, Any]] = {}
     for name, card in cards:
-        for value in card.values if card else (name,):
-            parts[value] = _part(value, inputs, _definition(card), metric=name)
+        for value in _values(name, card, inputs):
+            parts[value] = _part(value, inputs, _definition(card, value), metric=name)
     # Values that no card declares still belong in the report.
     known = {*names, *parts, SCORE, KEEP_ACHIEVED}
     for value in sorted(inputs.summaries.keys() - known):
-        parts[value] = _part(value, inputs, _definition(None), metric=value)
+        parts[value] = _part(value, inputs, {}, metric=value)
     return list(parts.values())
 
 
@@ -61,14 +61,23 @@ def column_parts(inputs: ReportInputs) -> list[dict[str, Any]]:
     ]
 
 
-def _definition(card: MetricCard | None) -> dict[str, Any]:
+def _values(
+    name: str, card: MetricCard | None, inputs: ReportInputs
+) -> tuple[str, ...]:
+    if card is None:
+        return (name,)
+    method = inputs.method_cards.get(str(inputs.plan.get("method")))
+    return card.values_for(complete=method is not None and method.complete)
+
+
+def _definition(card: MetricCard | None, value: str) -> dict[str, Any]:
     if card is None:
         return {}
     return {
         "formula": card.formula,
         "source": card.source,
         "baseline": card.baseline,
-        "direction": str(card.direction),
+        "direction": str(card.direction_of(value)),
         "units": card.units,
         "range": list(card.range),
         "defaults": dict(card.defaults),

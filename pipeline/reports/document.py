@@ -12,6 +12,7 @@ from ledger.canonical import canonical_bytes, sha256_hex
 from pipeline.gallery_choice import GalleryPick
 from pipeline.item_row import ItemRow
 from pipeline.reports.columns import column_parts, metric_parts
+from pipeline.reports.failed import failed_part
 from pipeline.reports.formats import count, number_of
 from pipeline.reports.inputs import ReportInputs
 from pipeline.reports.limits import limits_of
@@ -28,7 +29,7 @@ LISTED_VALUES = 50
 CONVENTIONS = (
     "Maps are enlarged bilinearly, pixel centres at half-integers.",
     "In the terms of common libraries that is bilinear with align_corners=False.",
-    "A mask keeps an exact count: the ceiling of the fraction times the positions.",
+    "A fraction means an exact count: its ceiling when multiplied by the positions.",
     "Equal values are taken in order of position, row by row.",
     "Positions whose value is zero or below are never kept.",
     "Metrics are computed from the map as stored, so that they can be recomputed.",
@@ -159,6 +160,7 @@ def _scope(inputs: ReportInputs, missing: int) -> JsonObject:
         },
         "coverage": counts.done / total if total else None,
         "failures": _reasons(counts.failures),
+        "failed_items": failed_part(inputs),
         "reservations": _reasons(counts.reservations),
         "shards": {"total": inputs.shards_total, "dead": len(inputs.dead_shards)},
         "dead_shards": [
@@ -250,7 +252,8 @@ def _method(inputs: ReportInputs) -> JsonObject:
     return {
         "name": name,
         "target": explain.get("target"),
-        "parameters": abridged(explain),
+        "parameters": abridged(inputs.plan.get("method_arguments", {})),
+        "remedies": abridged(inputs.plan.get("remedies", {})),
         "title": card.title if card else name,
         "formula": card.formula if card else None,
         "source": card.source if card else None,
@@ -267,7 +270,9 @@ def _threshold(inputs: ReportInputs) -> JsonObject:
     card = inputs.policy_cards.get(name)
     return {
         "policy": name,
-        "parameters": abridged(threshold),
+        "parameters": abridged(inputs.plan.get("policy_arguments", {})),
+        "source": card.source if card else None,
+        "cost": card.cost if card else None,
         "rule": card.rule if card else None,
         "conventions": list(CONVENTIONS),
     }

@@ -55,6 +55,23 @@ class DeadShard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailedItem:
+    """An item that could not be explained.
+
+    Attributes:
+        item_index: Its place in the manifest.
+        item_id: Its random name.
+        name: What the report may call it: a file name, or a token.
+        reason: The enumerated code.
+    """
+
+    item_index: int
+    item_id: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
     """Moments in seconds since 1970-01-01 UTC."""
 
@@ -115,6 +132,8 @@ class ReportInputs:
     criteria: Sequence[CriterionVerdict] = ()
     shards_total: int = 0
     dead_shards: Sequence[DeadShard] = ()
+    #: Failed items in manifest order, as many as the report lists.
+    failed_items: Sequence[FailedItem] = ()
     timings: Timings
     #: Program to version: affidavit, python, torch, and so on.
     software: Mapping[str, str] = field(default_factory=dict)

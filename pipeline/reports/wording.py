@@ -32,6 +32,9 @@ REASONS: dict[str, str] = {
     Reason.INSUFFICIENT_SUPPORT: (
         "Fewer positions are positive than were to be kept; the mask is smaller."
     ),
+    Reason.Q_NOT_REACHED: (
+        "No mask keeps the asked share of the confidence; the best one is kept."
+    ),
 }
 
 ABSENCES: dict[str, str] = {
@@ -44,6 +47,7 @@ ABSENCES: dict[str, str] = {
     AbsenceReason.ZERO_NORM: "The map's norm is zero.",
     AbsenceReason.ZERO_ENERGY: "The map has no positive part.",
     AbsenceReason.ZERO_PROBABILITY: "The target's probability is zero.",
+    AbsenceReason.ZERO_CHANGE: "The output is the same as on the baseline.",
 }
 
 
@@ -63,6 +67,8 @@ TITLES: dict[str, str] = {
     "insertion_auc": "Insertion AUC",
     "confidence_retained": "Confidence retained",
     "completeness_energy": "Completeness (energy kept)",
+    "completeness_residual": "Completeness residual",
+    "completeness_residual_relative": "Completeness residual, relative",
     "max_sensitivity": "Max-sensitivity",
     "localisation_iou": "Localisation: IoU",
     "localisation_dice": "Localisation: Dice",

@@ -286,7 +286,7 @@ def test_an_exposed_key_stops_a_run_before_it_begins(tmp_path: Path) -> None:
     assert workspace.call("init", "example.yaml").code == 0
     (workspace.home / "ledger.key").chmod(0o644)
     answer = workspace.call("run", spec, "--json")
-    assert (answer.code, answer.out) == (4, "")
+    assert (answer.code, answer.document["error"]["kind"]) == (4, "key_file")
     assert "chmod 600" in answer.err
     assert workspace.rows("runs") == []
 
@@ -305,9 +305,9 @@ def _refused(workspace: Workspace, spec: Path, says: str) -> None:
     for command in ("plan", "run"):
         answer = workspace.call(command, spec, "--json")
         assert answer.code == 2, answer.out + answer.err
-        assert answer.out == ""
         assert answer.err.startswith("affidavit: ")
         assert says in answer.err
+        assert answer.document["error"]["message"] in answer.err
         if command == "plan":
             assert not workspace.home.exists()
     assert workspace.rows("runs") == []
@@ -316,7 +316,7 @@ def _refused(workspace: Workspace, spec: Path, says: str) -> None:
     # A run may have made its database before it listed its items.
     for name in ("affidavit.db", "affidavit.db-wal", "affidavit.db-shm"):
         (workspace.home / name).unlink(missing_ok=True)
-    for name in ("ledger.key", "ledger.key.pub"):
+    for name in ("ledger.key", "ledger.key.pub", "ledger.key.head"):
         (workspace.home / name).unlink(missing_ok=True)
     if workspace.home.exists():
         workspace.home.rmdir()

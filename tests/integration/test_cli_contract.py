@@ -15,6 +15,9 @@ import pytest
 
 from affidavit.cli.app import app
 from affidavit.cli.output import print_json
+from storage.engine import create_engine
+from tests.support.databases import upgraded
+from tests.support.planted import plant_run
 from tests.support.processes import free_port
 from tests.support.workspace import Workspace
 
@@ -70,6 +73,8 @@ def test_a_run_prints_the_documented_keys(finished: Workspace) -> None:
         ("status", "latest"),
         ("status", "--watch"),
         ("report", "latest"),
+        ("items", "latest"),
+        ("items", "latest", "--failed"),
         ("show", "latest", "0", "--out", "shown.png"),
         ("verify", "latest"),
         ("doctor",),
@@ -135,6 +140,7 @@ def test_looking_makes_nothing(tmp_path: Path) -> None:
     for arguments in (
         ("status",),
         ("report", "latest"),
+        ("items", "latest"),
         ("show", "latest", "0"),
         ("verify", "latest"),
         ("cancel", "latest"),
@@ -273,6 +279,77 @@ def test_a_setting_that_cannot_be_used_is_named(finished: Workspace) -> None:
     assert answer.code == 2
     assert "AFFIDAVIT_LEASE_S" in answer.err
     assert "greater than 0" in answer.err
+
+
+def test_a_database_of_another_kind_is_a_mistake_in_the_setting(
+    finished: Workspace,
+) -> None:
+    """A URL that names no known database exits 2 and names the variable."""
+    for url in ("mysql://anna:hunter2@host/db", "nonsense", "sqlite://"):
+        bad = Workspace(
+            folder=finished.folder, variables={"AFFIDAVIT_DATABASE_URL": url}
+        )
+        answer = bad.call("status")
+        assert (answer.code, answer.out) == (2, ""), url
+        assert "AFFIDAVIT_DATABASE_URL" in answer.err or "SQLite" in answer.err
+        assert "hunter2" not in answer.err
+
+
+def test_without_runs_latest_says_how_to_start_one(tmp_path: Path) -> None:
+    """A new installation has no latest run, which is no wrong id."""
+    workspace = Workspace(folder=tmp_path)
+    assert workspace.call("init", "example.yaml").code == 0
+    answer = workspace.call("status", "latest")
+    assert answer.code == 2
+    assert answer.err == (
+        "affidavit: There are no runs yet; start one with 'affidavit run SPEC'.\n"
+    )
+
+
+def test_verify_says_that_a_run_is_not_finished(
+    finished: Workspace, tmp_path: Path
+) -> None:
+    """What holds so far is not mistaken for the evidence of a whole run."""
+    whole = finished.call("verify", "latest", "--json").document
+    assert whole["finished"] is True
+    workspace = Workspace(folder=tmp_path)
+    workspace.home.mkdir()
+    upgraded(f"sqlite:///{workspace.database}")
+    engine = create_engine(f"sqlite:///{workspace.database}")
+    plant_run(engine)
+    engine.dispose()
+    document = workspace.call("verify", "latest", "--json").document
+    assert (document["state"], document["finished"]) == ("queued", False)
+
+
+def test_watching_into_a_file_tells_what_changes_and_the_end(
+    finished: Workspace, tmp_path: Path
+) -> None:
+    """Outside a terminal a look at which nothing is new leaves no line."""
+    shutil.copytree(finished.folder, tmp_path / "work")
+    workspace = Workspace(folder=tmp_path / "work")
+
+    def set_state(state: str) -> None:
+        with contextlib.closing(sqlite3.connect(workspace.database)) as connection:
+            connection.execute("UPDATE runs SET state = ?", (state,))
+            connection.commit()
+
+    set_state("running")
+    timers = [
+        threading.Timer(2.5, set_state, ("finalising",)),
+        threading.Timer(5.0, set_state, ("done",)),
+    ]
+    for timer in timers:
+        timer.start()
+    answer = workspace.call("status", "--watch")
+    assert answer.code == 0, answer.err
+    lines = answer.err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "running",
+        "finalising",
+        "done",
+    ]
+    assert all("5 of 5 items" in line for line in lines)
 
 
 def test_nan_is_never_printed_as_json() -> None:

@@ -148,6 +148,12 @@ def test_a_deleted_file_is_named(copy: Workspace, pattern: str, kind: str) -> No
         ("UPDATE runs SET summary = replace(summary, 'report.f1', 'other')", "run"),
         ("UPDATE locations SET uri = 'x' WHERE item_index = 0", "manifest"),
         ("UPDATE locations SET label = 'cat' WHERE item_index = 0", "manifest"),
+        ("UPDATE locations SET item_id = 'x' WHERE item_index = 0", "manifest"),
+        ("UPDATE locations SET duplicate_of = 0 WHERE item_index = 1", "manifest"),
+        ("UPDATE runs SET not_comparable = 1", "run"),
+        ("UPDATE audits SET spec = replace(spec, '0.1', '0.2')", "audit"),
+        ("UPDATE audits SET spec_digest = 'x'", "audit"),
+        ("UPDATE audits SET name = 'x'", "audit"),
     ],
 )
 def test_a_changed_row_is_named(copy: Workspace, change: str, where: str) -> None:
@@ -158,6 +164,117 @@ def test_a_changed_row_is_named(copy: Workspace, change: str, where: str) -> Non
     assert any(
         kind == "row_mismatch" and place.startswith(where) for kind, place in found
     ), found
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ("UPDATE runs SET summary = '[1]'", "run "),
+        ("UPDATE runs SET summary = '{'", "run "),
+        ("UPDATE runs SET plan = '[1]'", "run "),
+        ("UPDATE runs SET items_total = 'x'", "run "),
+        ("UPDATE audits SET spec = '{'", "audit "),
+        ("UPDATE items SET metrics = '{' WHERE item_index = 1", "item 1"),
+        ("UPDATE items SET metrics = '[1]' WHERE item_index = 1", "item 1"),
+        ("UPDATE items SET record_digest = 'abc' WHERE item_index = 1", "item 1"),
+        ("UPDATE items SET status = x'00' WHERE item_index = 1", "item 1"),
+        ("UPDATE items SET item_index = 'x' WHERE item_index = 5", "item -1"),
+        ("UPDATE locations SET groups = '[1]' WHERE item_index = 1", "manifest "),
+        ("UPDATE locations SET uri = x'00' WHERE item_index = 1", "manifest "),
+        ("UPDATE shards SET first_item = 'x' WHERE shard_index = 1", "shard 1"),
+        ("UPDATE shards SET item_count = 1 << 40 WHERE shard_index = 1", "shard 1"),
+        ("UPDATE shards SET object_key = 7 WHERE shard_index = 1", "shard 1"),
+        ("UPDATE ledger_entries SET body = CAST(body AS TEXT) WHERE idx = 3", "entry"),
+        ("UPDATE ledger_entries SET body = 5 WHERE idx = 3", "entry 3"),
+        ("UPDATE ledger_entries SET leaf_hash = 'x' WHERE idx = 3", "entry 3"),
+        ("UPDATE ledger_entries SET idx = 'x' WHERE idx = 3", "entry -1"),
+        ("UPDATE checkpoints SET note = x'00' WHERE tree_size > 3", "checkpoint"),
+        ("UPDATE checkpoints SET root = x'00' WHERE tree_size > 3", "checkpoint"),
+        ("UPDATE checkpoints SET root = 'x' WHERE tree_size > 3", "checkpoint"),
+        ("UPDATE ledger_head SET frontier = '[1]'", "ledger head"),
+        ("UPDATE ledger_head SET frontier = '{'", "ledger head"),
+        ("UPDATE ledger_head SET tree_size = 4, frontier = 'x'", "ledger head"),
+        ("DELETE FROM ledger_head", "ledger head"),
+    ],
+)
+def test_a_senseless_cell_is_named(copy: Workspace, change: str, where: str) -> None:
+    """SQLite takes anything in any column; verify names it and does not break off."""
+    with behind_our_back(copy) as connection:
+        assert connection.execute(change).rowcount >= 1
+    found = _failures(copy)
+    assert any(place.startswith(where) for _kind, place in found), found
+
+
+def test_a_head_that_counts_other_entries_is_named(copy: Workspace) -> None:
+    """A head set back, or a tail cut off after the last checkpoint, is found."""
+    from ledger.merkle import CompactRange
+
+    tree = CompactRange()
+    for row in copy.rows("ledger_entries")[:4]:
+        tree.append(row["leaf_hash"])
+    with behind_our_back(copy) as connection:
+        connection.execute(
+            "UPDATE ledger_head SET tree_size = 4, frontier = ?",
+            (json.dumps(tree.frontier_hex),),
+        )
+    assert ("inconsistent", "ledger head") in _failures(copy)
+
+
+def test_a_forged_history_is_not_signed_and_not_believed(
+    copy: Workspace,
+) -> None:
+    """Entries, head and checkpoints rewritten together are refused by the next run."""
+    from ledger.merkle import CompactRange, leaf_hash
+
+    public = copy.home / "ledger.key.pub"
+    with behind_our_back(copy) as connection:
+        tree = CompactRange()
+        for row in copy.rows("ledger_entries"):
+            body = row["body"].replace(b'"actor":"user/', b'"actor":"user/mallory-')
+            tree.append(leaf_hash(body))
+            connection.execute(
+                "UPDATE ledger_entries SET body = ?, leaf_hash = ? WHERE idx = ?",
+                (body, leaf_hash(body), row["idx"]),
+            )
+        connection.execute(
+            "UPDATE ledger_head SET frontier = ?", (json.dumps(tree.frontier_hex),)
+        )
+        connection.execute("DELETE FROM checkpoints")
+    for command in (("report", "latest"), ("run", copy.folder / "audit.yaml")):
+        answer = copy.call(*command, "--json")
+        assert (answer.code, answer.out) == (3, "")
+        assert "nothing was signed" in answer.err
+    assert copy.rows("checkpoints") == []
+    assert len(copy.rows("runs")) == 1
+    answer = copy.call("verify", "latest", "--json", "--key", public)
+    assert answer.code == 3
+    kinds = {failure["kind"] for failure in answer.document["failures"]}
+    assert "root_mismatch" in kinds
+
+
+def test_what_a_killed_process_left_unsigned_is_signed(copy: Workspace) -> None:
+    """A run whose last checkpoint was never written is covered by the next command."""
+    with behind_our_back(copy) as connection:
+        connection.execute("DELETE FROM checkpoints")
+    (copy.home / "ledger.key.head").unlink()
+    assert copy.call("verify", "latest", "--json").code == 0
+    assert len(copy.rows("checkpoints")) == 2  # before the check, and with its entry
+
+
+def test_every_command_leaves_the_ledger_signed(copy: Workspace) -> None:
+    """Reads, exports and checks of an embedded installation wait for nobody."""
+    for command in (
+        ("report", "latest"),
+        ("show", "latest", "0", "--out", copy.folder / "item.png"),
+        ("report", "latest", "--bundle", copy.folder / "again.zip"),
+        ("verify", "latest"),
+    ):
+        before = len(copy.rows("ledger_entries"))
+        assert copy.call(*command).code == 0
+        assert copy.rows("ledger_outbox") == []
+        entries = copy.rows("ledger_entries")
+        assert len(entries) > before
+        assert copy.rows("checkpoints")[-1]["tree_size"] == len(entries)
 
 
 def test_another_result_digest_in_the_runs_row_is_named(copy: Workspace) -> None:
@@ -204,10 +321,14 @@ def _gap(connection: sqlite3.Connection) -> None:
 
 
 def _alter_signature(connection: sqlite3.Connection) -> None:
-    note = connection.execute("SELECT note FROM checkpoints").fetchone()[0]
+    size, note = connection.execute(
+        "SELECT tree_size, note FROM checkpoints"
+    ).fetchone()
     # A character within the signature, whose last ones may be padding.
     changed = note[:-12] + ("A" if note[-12] != "A" else "B") + note[-11:]
-    connection.execute("UPDATE checkpoints SET note = ?", (changed,))
+    connection.execute(
+        "UPDATE checkpoints SET note = ? WHERE tree_size = ?", (changed, size)
+    )
 
 
 @pytest.mark.parametrize(
@@ -216,7 +337,7 @@ def _alter_signature(connection: sqlite3.Connection) -> None:
         (_flip_entry, {"entry_mismatch", "root_mismatch"}, "entry 3"),
         (_cut_tail, {"missing_entries"}, "entries "),
         (_cut_tail_and_checkpoints, {"missing_entries"}, "run "),
-        (_put_the_tail_back_into_the_outbox, {"not_covered"}, "entries "),
+        (_put_the_tail_back_into_the_outbox, {"missing_entries"}, "entries "),
         (_gap, {"missing_entries"}, "entries 4..4"),
         (_alter_signature, {"bad_signature"}, "checkpoint "),
     ],
@@ -243,7 +364,7 @@ def test_showing_an_item_of_an_altered_artifact_is_refused(copy: Workspace) -> N
     content[100] ^= 1
     path.write_bytes(content)
     answer = copy.call("show", "latest", "0", "--json")
-    assert (answer.code, answer.out) == (3, "")
+    assert (answer.code, answer.document["error"]["kind"]) == (3, "digest_mismatch")
     assert "affidavit verify" in answer.err
 
 
@@ -336,7 +457,15 @@ def test_a_bundle_of_an_uncovered_run_is_refused(tmp_path: Path) -> None:
     workspace.run(workspace.write_spec())
     with behind_our_back(workspace) as connection:
         connection.execute("DELETE FROM checkpoints")
-    answer = workspace.call("report", "latest", "--bundle", tmp_path / "b.zip")
+    # The key is elsewhere, with whoever signs.
+    (workspace.home / "ledger.key").unlink()
+    before = len(workspace.rows("ledger_entries"))
+    answer = workspace.call(
+        "report", "latest", "--out", tmp_path / "o", "--bundle", tmp_path / "b.zip"
+    )
     assert answer.code == 2
     assert "checkpoint" in answer.err
     assert not (tmp_path / "b.zip").exists()
+    assert not (tmp_path / "o").exists()
+    assert workspace.rows("ledger_outbox") == []
+    assert len(workspace.rows("ledger_entries")) == before

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.support.places import StorePlace
 from tests.support.processes import free_port
@@ -151,3 +152,26 @@ def test_doctor_looks_at_servers(
     assert checks["database"]["ok"]
     assert not checks["workers"]["ok"]
     assert "affidavit worker --queue control" in checks["workers"]["mend"]
+
+
+def test_doctor_warns_of_a_broker_that_forgets_in_a_restart(
+    workspace: Workspace, broker_url: str
+) -> None:
+    """What costs a delay is a warning with its consequence, and a fault on demand."""
+    served = Workspace(
+        folder=workspace.folder, variables={"AFFIDAVIT_BROKER_URL": broker_url}
+    )
+    with redis.Redis.from_url(broker_url) as client:
+        client.config_set("appendonly", "no")
+        try:
+            broker = _checks(served, 4)["broker"]
+            plain = served.call("doctor")
+            strict = served.call("doctor", "--production", "--json")
+        finally:
+            client.config_set("appendonly", "yes")
+    assert (broker["ok"], broker["warning"]) == (True, True)
+    assert "no run is lost" in broker["says"]
+    assert broker["mend"] == "set it in redis.conf: appendonly yes"
+    assert "\nwarn broker " in plain.out
+    (found,) = [c for c in strict.document["checks"] if c["part"] == "broker"]
+    assert not found["ok"]

@@ -74,7 +74,9 @@ def test_a_run_survives_ctrl_c_kill_and_cancel(tmp_path: Path) -> None:
     assert 1 <= _done(workspace) < ITEMS / 4
     assert all(row["state"] != "running" for row in workspace.rows("shards"))
     # An interrupted run is no broken evidence.
-    assert workspace.call("verify", run["id"]).code == 0
+    verified = workspace.call("verify", run["id"])
+    assert verified.code == 0
+    assert "But the run is not finished, it is interrupted" in verified.out
     assert workspace.call("report", run["id"]).code == 2
 
     before = _done(workspace)
@@ -85,7 +87,10 @@ def test_a_run_survives_ctrl_c_kill_and_cancel(tmp_path: Path) -> None:
     assert workspace.rows("runs")[0]["state"] == "running"
     verdict = workspace.call("verify", run["id"], "--json")
     assert verdict.code == 0, verdict.out
-    assert verdict.document["entries_waiting"] > 0
+    # What the killed process left in the outbox was ordered and signed first.
+    assert verdict.document["entries_waiting"] == 0
+    assert verdict.document["covered"] == verdict.document["entries"]
+    assert workspace.rows("ledger_outbox") == []
 
     before = _done(workspace)
     with _command(workspace, "resume", run["id"], "--json") as process:
@@ -118,7 +123,7 @@ def test_a_store_that_refuses_ends_the_run_with_4_until_it_is_mended(
     workspace.objects.write_text("a file where the folder should be")
     answer = workspace.call("run", spec, "--json")
     run = workspace.rows("runs")[0]["id"]
-    assert (answer.code, answer.out) == (4, "")
+    assert (answer.code, answer.document["error"]["exit_code"]) == (4, 4)
     assert "is a file: give the path of a folder" in answer.err
     assert f"go on with: affidavit resume {run}" in answer.err
     assert answer.err.count("\n") == 1

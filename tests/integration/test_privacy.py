@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+import affidavit
 from tests.support.workspace import Workspace, photograph, write_csv
 
 #: Identifiers as they might stand in real data, each found nowhere else by chance.
@@ -71,6 +72,8 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         ("show", "latest", "0", "--out", "out/0.png", "--json"),
         ("show", "latest", "4", "--json"),
         ("show", "latest", "5", "--json"),
+        ("items", "latest"),
+        ("items", "latest", "--failed", "--json"),
         ("verify", "latest", "--json"),
         ("verify", "bundle.zip", "--json"),
     ):
@@ -142,6 +145,28 @@ def test_the_report_shows_maps_without_pictures(private: Workspace) -> None:
     assert report["gallery"]["mode"] == "maps"
     tokens = {row["item_id"] for row in private.rows("items")}
     assert {entry["name"] for entry in report["gallery"]["entries"]} <= tokens
+
+
+def test_lists_call_items_by_tokens(private: Workspace) -> None:
+    """Where persons are meant, lists, tables and the report hold tokens for files."""
+    tokens = {row["item_id"] for row in private.rows("items")}
+    document = private.call("items", "latest", "--json").document
+    assert {item["uri"] for item in document["items"]} == tokens
+    with private.environment():
+        frame = affidavit.results()
+    assert set(frame["uri"]) == tokens
+    report = json.loads((private.folder / "out" / "report.json").read_bytes())
+    failed = report["scope"]["failed_items"]["listed"]
+    assert failed
+    assert all(item["name"] == item["item_id"] for item in failed)
+
+
+def test_no_file_of_a_person_can_be_asked_for(private: Workspace) -> None:
+    """`show` does not tell whether a file of that name was audited."""
+    for name in ("quokka-0.png", "nobody.png"):
+        answer = private.call("show", "latest", name)
+        assert answer.code == 2
+        assert f"has no item '{name}'" in answer.err
 
 
 def test_two_runs_do_not_share_item_tokens(private: Workspace, tmp_path: Path) -> None:

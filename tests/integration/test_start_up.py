@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,10 @@ sys.stderr.write(json.dumps([code, sorted({n.partition(".")[0] for n in sys.modu
 """
 
 #: Large packages that are of no use to a look.
-HEAVY = {"torch", "torchvision", "celery", "boto3", "pandas", "alembic", "structlog"}
+HEAVY = {
+    *("torch", "torchvision", "celery", "boto3", "pandas", "alembic", "structlog"),
+    *("psycopg", "rich"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-def _modules(workspace: Workspace, *arguments: str) -> set[str]:
+def _modules(workspace: Workspace, *arguments: str, code: int = 0) -> set[str]:
     with workspace.environment():
         done = subprocess.run(
             [sys.executable, "-c", _PROBE, *arguments],
@@ -40,8 +44,8 @@ def _modules(workspace: Workspace, *arguments: str) -> set[str]:
             timeout=60,
             check=True,
         )
-    code, names = json.loads(done.stderr.splitlines()[-1])
-    assert code == 0, done.stderr
+    ended, names = json.loads(done.stderr.splitlines()[-1])
+    assert ended == code, done.stderr
     return set(names)
 
 
@@ -51,6 +55,7 @@ def _modules(workspace: Workspace, *arguments: str) -> set[str]:
         (("status",), {"numpy", "pyarrow", "PIL"}),
         (("status", "latest"), {"numpy", "pyarrow", "PIL"}),
         (("report", "latest"), {"numpy", "pyarrow", "PIL"}),
+        (("items", "latest", "--failed"), {"numpy", "pyarrow", "PIL"}),
         (("verify", "latest", "--json"), {"PIL"}),
         (("metrics",), {"numpy", "pyarrow", "sqlalchemy"}),
         (("--help",), {"numpy", "pyarrow", "sqlalchemy", "pydantic"}),
@@ -64,6 +69,27 @@ def test_a_command_that_looks_imports_nothing_heavy(
     imported = _modules(finished, *arguments)
     assert "affidavit" in imported
     assert imported.isdisjoint(HEAVY | also)
+
+
+@pytest.mark.parametrize(
+    ("command", "section"),
+    [
+        ("plan", {"threshold": {"kep": 0.1}}),
+        ("run", {"explain": {"method": "gradcm"}}),
+        ("submit", {"criteria": ["deletion_auc.mean <= 1"]}),
+        ("run", {"model": {"weights": "missing.pt"}}),
+        ("submit", {"data": {"source": "missing.csv"}}),
+        ("plan", {"data": {"source": "../../elsewhere"}}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_a_mistake_in_a_spec_does_not_wait_for_torch(
+    finished: Workspace, command: str, section: dict[str, Any]
+) -> None:
+    """Names, criteria and paths are checked before anything slow is imported."""
+    spec = finished.write_spec("wrong.yaml", **section)
+    imported = _modules(finished, command, str(spec), code=2)
+    assert imported.isdisjoint({"torch", "torchvision", "celery"})
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

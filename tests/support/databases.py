@@ -12,6 +12,9 @@ from storage.engine import create_engine, transaction
 from storage.schema import HEAD, upgrade
 from storage.tables import OutboxTable, Table
 
+#: The tables whose rows the database keeps as they are.
+GUARDED = ("ledger_entries", "checkpoints", "ledger_outbox")
+
 
 def upgraded(url: str) -> str:
     """Return the URL of the database, which now has tables and an empty ledger."""
@@ -37,10 +40,10 @@ def emptied(url: str) -> str:
     tables = ", ".join(Table.metadata.tables)
     engine = create_engine(url)
     with engine.begin() as connection:
-        for table in ("ledger_entries", "checkpoints"):
+        for table in GUARDED:
             connection.execute(sa.text(f"ALTER TABLE {table} DISABLE TRIGGER ALL"))
         connection.execute(sa.text(f"TRUNCATE {tables} RESTART IDENTITY"))
-        for table in ("ledger_entries", "checkpoints"):
+        for table in GUARDED:
             connection.execute(
                 sa.text(
                     f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_append_only"

@@ -120,12 +120,84 @@ def settings() -> str:
     return "\n".join([*header, *rows])
 
 
+def methods() -> str:
+    """Return every method with its definition and its parameters."""
+    from explain.methods.cards import METHODS
+
+    parts = []
+    for card in METHODS.values():
+        facts = [
+            f"`{card.name}`: {card.formula}.",
+            f"Source: {card.source}.",
+            f"Cost: {card.cost}. {_traits(card)}.",
+            f"Does not show: {card.does_not_show}",
+        ]
+        parts.append("\n\n".join([f"### {card.title}", *facts]))
+        if card.parameters:
+            parts.append(_parameters(card.parameters))
+    return "\n\n".join(parts)
+
+
+def _traits(card: Any) -> str:
+    sign = "Signed" if card.signed else "Never negative"
+    layer = "taps a layer" if card.needs_layer else "taps no layer"
+    size = "at their own resolution"
+    if card.pixel_resolution:
+        size = "of the input's size, pooled to `explain.grid`"
+    return f"{sign}; {layer}; maps {size}"
+
+
+def remedies() -> str:
+    """Return every remedy with its definition and its parameters."""
+    from explain.remedies.cards import REMEDIES
+
+    parts = []
+    for card in REMEDIES.values():
+        facts = [
+            f"Against: {card.against}",
+            f"`{card.formula}`.",
+            f"Source: {card.source}. Cost: {card.cost}.",
+            f"Does not show: {card.does_not_show}",
+        ]
+        parts.append("\n\n".join([f"### {card.title}: `{card.name}`", *facts]))
+        parts.append(_parameters(card.parameters))
+    return "\n\n".join(parts)
+
+
+def policies() -> str:
+    """Return every policy with its rule and its parameters."""
+    from explain.thresholds.cards import POLICIES
+
+    parts = []
+    for card in POLICIES.values():
+        facts = [card.rule, f"Source: {card.source}.", f"Cost: {card.cost}."]
+        parts.append("\n\n".join([f"### `{card.name}`", *facts]))
+        if card.parameters:
+            parts.append(_parameters(card.parameters))
+    return "\n\n".join(parts)
+
+
+def _parameters(parameters: Any) -> str:
+    rows = []
+    for name, parameter in parameters.items():
+        default = "required" if parameter.default is None else f"`{parameter.default}`"
+        rows.append(
+            f"| `{name}` | {default} | {parameter.meaning};"
+            f" {parameter.range_in_words()} |"
+        )
+    header = ["| parameter | default | meaning |", "| --- | --- | --- |"]
+    return "\n".join([*header, *rows])
+
+
 #: Page and the name of a part of it, to what makes the part.
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("cli.md", "commands"): commands,
     ("cli.md", "exit codes"): exit_codes,
     ("cli.md", "run states"): run_states,
     ("cli.md", "failure kinds"): failure_kinds,
+    ("methods.md", "methods"): methods,
+    ("methods.md", "remedies"): remedies,
+    ("policies.md", "policies"): policies,
     ("settings.md", "settings"): settings,
 }
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from storage.engine import create_engine, epoch_now, reading, transaction
 from storage.errors import (
+    DatabaseDamagedError,
     DatabaseUnavailableError,
     SchemaOutdatedError,
     StatementRefusedError,
@@ -169,8 +170,9 @@ def test_a_file_that_is_no_database_is_told_of(tmp_path: Path) -> None:
     path = tmp_path / "notes.db"
     path.write_text("these are my notes, not a database" * 50)
     engine = create_engine(f"sqlite:///{path}")
-    said = sentence_of(lambda: list_runs(engine), DatabaseUnavailableError)
+    said = sentence_of(lambda: list_runs(engine), DatabaseDamagedError)
     assert "not a database" in said
+    assert str(path) in said
     assert path.read_text().startswith("these are my notes")
     engine.dispose()
 

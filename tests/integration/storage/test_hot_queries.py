@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from storage.engine import transaction
+from storage.finalisers import claim_finaliser, finalisable_runs
 from storage.leases import claim_next, claim_shard, expire_leases, heartbeat
-from storage.runs import claim_finaliser, finalisable_runs, get_progress
+from storage.runs import get_progress
 from tests.support.planted import (
     claimed,
     let_lease_run_out,

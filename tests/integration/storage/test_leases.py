@@ -269,6 +269,7 @@ def test_a_finish_writes_rows_entry_and_state_together(engine: sa.Engine) -> Non
         "key": "k",
         "sha256": "6" * 64,
         "size": 9,
+        "halved": True,
         "items_done": 1,
         "items_failed": 1,
     }

@@ -3,6 +3,7 @@
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -148,6 +149,77 @@ def test_the_ledger_is_append_only(
             connection.execute(attack)
     with engine.connect() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(table)) == 1
+
+
+_NEW_ROWS: dict[type[Table], dict[str, Any]] = {
+    EntryTable: {"idx": 0, "leaf_hash": b"h", "body": b"b"},
+    CheckpointTable: {"tree_size": 1, "root": b"r", "note": "n", "at": 1.0},
+    OutboxTable: {"id": 1, "at": 1.0, "body": b"b"},
+}
+
+
+@pytest.mark.parametrize("table", list(_NEW_ROWS), ids=lambda t: t.__tablename__)
+@pytest.mark.parametrize("aim", ["key", "rowid"])
+def test_sqlite_replaces_no_row_of_the_ledger(
+    sqlite_engine: sa.Engine, table: type[Table], aim: str
+) -> None:
+    """INSERT OR REPLACE, aimed at the key or at the rowid, is refused."""
+    rows = _NEW_ROWS[table]
+    key = next(iter(rows))
+    with sqlite_engine.begin() as connection:
+        connection.execute(sa.insert(table).values(**rows))
+    other = rows if aim == "key" else rows | {key: 77}
+    columns = {name: repr(0) for name in other} | {key: repr(other[key])}
+    if aim == "rowid" and table is not OutboxTable:
+        columns["rowid"] = "1"
+    elif aim == "rowid":
+        columns[key] = repr(rows[key])
+    statement = (
+        # The names come from the row classes.
+        f"INSERT OR REPLACE INTO {table.__tablename__} "  # noqa: S608
+        f"({', '.join(columns)}) "
+        f"VALUES ({', '.join(columns.values())})"
+    )
+    with (
+        pytest.raises(DBAPIError, match="append-only"),
+        sqlite_engine.begin() as connection,
+    ):
+        connection.execute(sa.text(statement))
+    with sqlite_engine.begin() as connection:
+        # Rows that are new go in as ever.
+        connection.execute(sa.insert(table).values(**rows | {key: 78}))
+        assert connection.scalar(sa.select(sa.func.count()).select_from(table)) == 2
+
+
+def test_a_waiting_entry_can_be_ordered_and_not_rewritten(engine: sa.Engine) -> None:
+    """The outbox refuses UPDATE (and TRUNCATE); DELETE is what the sequencer does."""
+    with engine.begin() as connection:
+        connection.execute(sa.insert(OutboxTable).values(at=1.0, body=b"b"))
+    attacks: list[sa.Executable] = [sa.update(OutboxTable).values(body=b"x")]
+    if engine.dialect.name == "postgresql":
+        attacks.append(sa.text("TRUNCATE ledger_outbox"))
+    for attack in attacks:
+        with (
+            pytest.raises(DBAPIError, match="append-only"),
+            engine.begin() as connection,
+        ):
+            connection.execute(attack)
+    with engine.begin() as connection:
+        connection.execute(sa.delete(OutboxTable))
+
+
+def test_the_later_migrations_can_be_undone(database_url: str) -> None:
+    """Down to the first one and up again leaves the same schema, and the ledger."""
+    upgrade(database_url, actor=ACTOR)
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        command.downgrade(configured(connection), "0001")
+    assert current_revision(engine) == "0001"
+    with engine.begin() as connection:
+        command.upgrade(configured(connection), "head")
+    require_current(engine)
+    assert len(entries(engine)) == 1
+    engine.dispose()
 
 
 def test_replication_does_not_pass_the_guard(postgres_engine: sa.Engine) -> None:

@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from pipeline import run_creation
 from pipeline.domain import SourceItem
 from pipeline.errors import SourceError
+from pipeline.labels import ClassNames
+from pipeline.outlook import ForeseenSource
 from pipeline.planning import PreparedAudit
 from pipeline.run_creation import create_run
 from pipeline.run_plan import RunPlan
@@ -103,13 +105,15 @@ def prepared(items: list[SourceItem], *, breaks: bool = False) -> PreparedAudit:
         "item_seconds": None,
         "shard_size": 20,
     }
+    source = ListedSource(items, breaks=breaks)
     return PreparedAudit(
         written=spec,
         resolved=spec,
         plan=RunPlan(**plan),
         spec_sha256="0" * 64,
         model_sha256="1" * 64,
-        source=ListedSource(items, breaks=breaks),
+        source=source,
+        foreseen=ForeseenSource(source, spec, ClassNames(None, count=2)),
         executor=cast("Any", None),
     )
 

@@ -10,13 +10,16 @@ import sqlalchemy as sa
 from ledger.entries import Action
 from storage.engine import epoch_now, reading, transaction
 from storage.errors import FencedOutError, StateConflictError, UnknownRunError
-from storage.leases import claim_shard, fail_attempt, heartbeat
-from storage.runs import (
-    add_audit,
+from storage.finalisers import (
     claim_finaliser,
     fail_run,
     finalisable_runs,
     finish_run,
+    renew_finaliser,
+)
+from storage.leases import claim_shard, fail_attempt, heartbeat
+from storage.runs import (
+    add_audit,
     get_progress,
     get_run,
     list_runs,
@@ -142,8 +145,8 @@ def test_a_run_is_found_by_the_beginning_of_its_id(engine: sa.Engine) -> None:
 
 
 def test_without_runs_there_is_no_latest(engine: sa.Engine) -> None:
-    """An empty database is no crash."""
-    with pytest.raises(UnknownRunError, match="'latest'"):
+    """An empty database is no crash; the sentence says how to start a run."""
+    with pytest.raises(UnknownRunError, match="no runs yet; start one with"):
         get_run(engine, "latest")
     assert list_runs(engine) == []
 
@@ -364,8 +367,8 @@ def test_a_failed_run_says_why_and_can_be_resumed(engine: sa.Engine) -> None:
     """Failure is recorded once, leaves final runs alone and is not the end."""
     run_id = ready_run(engine)
     claim_finaliser(engine, run_id, lease_s=60)
-    fail_run(engine, run_id, error="Why.", actor="worker/control")
-    fail_run(engine, run_id, error="Again.", actor="worker/control")
+    fail_run(engine, run_id, fence=1, error="Why.", actor="worker/control")
+    fail_run(engine, run_id, fence=1, error="Again.", actor="worker/control")
     row = run(engine, run_id)
     assert (row.state, row.error) == (RunState.FAILED, "Why.")
     assert len(entries(engine, action="run:failed")) == 1
@@ -375,5 +378,33 @@ def test_a_failed_run_says_why_and_can_be_resumed(engine: sa.Engine) -> None:
     assert run(engine, run_id).error is None
     assert claim_finaliser(engine, run_id, lease_s=60) == 2
     finished(engine, run_id, 2)
-    fail_run(engine, run_id, error="Late.", actor="worker/control")
+    fail_run(engine, run_id, fence=2, error="Late.", actor="worker/control")
     assert run(engine, run_id).state == RunState.DONE
+
+
+def test_only_its_finaliser_can_fail_a_run(engine: sa.Engine) -> None:
+    """One that was replaced, or comes before any claim, fails nothing."""
+    run_id = ready_run(engine)
+    assert not fail_run(engine, run_id, fence=0, error="Why.", actor="worker/a")
+    claim_finaliser(engine, run_id, lease_s=-1)
+    assert claim_finaliser(engine, run_id, lease_s=60) == 2
+    before = snapshot(engine)
+    assert not fail_run(engine, run_id, fence=1, error="Late.", actor="worker/a")
+    assert snapshot(engine) == before
+    finished(engine, run_id, 2)
+    assert run(engine, run_id).state == RunState.DONE
+
+
+def test_a_finaliser_renews_its_lease_under_its_fence(engine: sa.Engine) -> None:
+    """A renewed lease keeps others out; a replaced finaliser cannot renew."""
+    run_id = ready_run(engine)
+    claim_finaliser(engine, run_id, lease_s=-1)
+    renew_finaliser(engine, run_id, fence=1, lease_s=60)
+    assert claim_finaliser(engine, run_id, lease_s=60) is None
+    renew_finaliser(engine, run_id, fence=1, lease_s=-1)
+    assert claim_finaliser(engine, run_id, lease_s=60) == 2
+    with pytest.raises(FencedOutError, match=run_id):
+        renew_finaliser(engine, run_id, fence=1, lease_s=60)
+    finished(engine, run_id, 2)
+    with pytest.raises(FencedOutError):
+        renew_finaliser(engine, run_id, fence=2, lease_s=60)

@@ -30,12 +30,14 @@ def test_a_forgetful_broker_is_described(broker_url: str, client: redis.Redis) -
     """Eviction and a missing append-only file are each a finding."""
     client.config_set("maxmemory-policy", "allkeys-lru")
     (finding,) = inspect_broker(broker_url)
-    assert "allkeys-lru" in finding
+    assert "allkeys-lru" in finding.says
+    assert finding.is_serious
     client.config_set("appendonly", "no")
     assert len(inspect_broker(broker_url)) == 2
     client.config_set("maxmemory-policy", "noeviction")
     (finding,) = inspect_broker(broker_url)
-    assert "appendonly" in finding
+    assert "appendonly" in finding.says
+    assert not finding.is_serious
 
 
 def test_a_broker_that_forbids_questions_has_no_findings(

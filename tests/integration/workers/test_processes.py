@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Worker processes: what keeps one from starting, and how one ends."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_a_name_that_the_ledger_cannot_hold_is_refused(
 def test_a_worker_that_is_stopped_is_no_longer_alive(
     broker_url: str, sqlite_url: str, folder_place: StorePlace, tmp_path: Path
 ) -> None:
-    """On SIGTERM it says good-bye to the registry before it ends, in good order."""
+    """On SIGTERM it says good-bye to the registry, and all it says is JSON lines."""
     with deployed(
         tmp_path / "d",
         database_url=sqlite_url,
@@ -54,8 +55,15 @@ def test_a_worker_that_is_stopped_is_no_longer_alive(
         broker_url=broker_url,
     ) as deployment:
         worker = deployment.start_worker("control-1", "control")
+        beat = deployment.start("beat", "beat")
         deployment.wait_for_workers("control-1")
         engine = deployment.engine()
         worker.stop()
+        beat.stop()
         assert live_workers(engine) == [], deployment.logs()
         engine.dispose()
+        lines = worker.log.read_text().splitlines()
+        lines += beat.log.read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    assert all(isinstance(event, dict) and event["event"] for event in events)
+    assert "worker_stopping" in {event["event"] for event in events}

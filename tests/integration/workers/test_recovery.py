@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A control round mends whatever was lost, once, however many rounds there are."""
 
+import errno
 import json
 import time
 from collections.abc import Iterator
@@ -12,16 +13,25 @@ import sqlalchemy as sa
 import structlog
 from structlog.testing import capture_logs
 
+import pipeline.finalising
+import workers.recovery
 from ledger.entries import Action, Entry
+from pipeline.evidence import require_covered
+from pipeline.finaliser_keeper import FinaliserKeeper
+from pipeline.finalising import finalise
+from pipeline.reports.html import render_html
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
+from pipeline.signing import seal
 from pipeline.spec import AuditSpec
-from storage.engine import epoch_now, reading
-from storage.errors import DatabaseUnavailableError
-from storage.ledger_writer import latest_checkpoint, read_entries
-from storage.runs import resume_run
+from storage.engine import epoch_now, reading, transaction
+from storage.errors import DatabaseUnavailableError, StateConflictError
+from storage.finalisers import claim_finaliser
+from storage.leases import expire_leases
+from storage.ledger_writer import latest_checkpoint, read_checkpoints, read_entries
+from storage.runs import resume_run, retry_dead_shards
 from storage.states import RunState, ShardState
-from storage.tables import OutboxTable, RunTable
+from storage.tables import LedgerHeadTable, OutboxTable, RunTable
 from tests.support.planted import (
     at_once,
     claimed,
@@ -107,7 +117,8 @@ def test_a_round_finds_what_was_lost(services: Services) -> None:
     look_after(services, publish=lambda shard_id, _queue: hints.append(shard_id))
     assert hints == [waiting]  # the other one backs off
     assert shard(engine, silent).state == ShardState.PENDING
-    assert [entry.action for entry in ordered(engine)][-1] == Action.SHARD_EXPIRED
+    actions = [entry.action for entry in ordered(engine)]
+    assert actions[-2:] == [Action.SHARD_EXPIRED, Action.KEY_CREATED]
     with reading(engine) as session:
         assert session.scalar(sa.select(sa.func.count(OutboxTable.id))) == 0
 
@@ -137,6 +148,79 @@ def test_rounds_at_once_finalise_a_run_once(services: Services) -> None:
     assert run(engine, run_id).finaliser_attempt == 1
 
 
+def test_a_report_may_take_longer_than_the_lease(
+    engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two control workers do not take a run from each other while one is at it."""
+    slow = services_of(engine, tmp_path, lease_s=0.9)
+    run_id = real_run(engine)
+    finish_all(engine, run_id)
+
+    def render(*arguments: Any) -> str:
+        time.sleep(3)
+        return render_html(*arguments)
+
+    monkeypatch.setattr(pipeline.finalising, "render_html", render)
+
+    def look_often() -> None:
+        for _ in range(12):
+            look_after(slow, publish=lambda *_hint: None)
+            time.sleep(0.3)
+
+    at_once([look_often] * 2)
+    row = run(engine, run_id)
+    assert (row.state, row.finaliser_attempt) == (RunState.DONE, 1)
+    slow.close()
+
+
+def test_a_finaliser_that_hangs_is_replaced(services: Services) -> None:
+    """Without a step done, the lease is not renewed for ever."""
+    engine = services.engine
+    run_id = real_run(engine)
+    finish_all(engine, run_id)
+    fence = claim_finaliser(engine, run_id, lease_s=0.6)
+    assert fence == 1
+    with FinaliserKeeper(engine, run_id, fence=fence, lease_s=0.6, stall_s=0.1):
+        time.sleep(1.2)
+        assert claim_finaliser(engine, run_id, lease_s=60) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), RunState.FINALISING),
+        (OSError(errno.EIO, "Input/output error"), RunState.FINALISING),
+        (OSError("no number: a library cannot read some bytes"), RunState.FAILED),
+        (ValueError("a fault"), RunState.FAILED),
+    ],
+)
+def test_a_full_disk_fails_no_run(
+    sqlite_engine: sa.Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    state: RunState,
+) -> None:
+    """What passes leaves the run to its next finaliser; a fault ends it with a word."""
+    services = services_of(sqlite_engine, tmp_path)
+    run_id = real_run(sqlite_engine)
+    finish_all(sqlite_engine, run_id)
+
+    def refuse(*_arguments: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.finalising, "render_html", refuse)
+        look_after(services, publish=lambda *_hint: None)
+    row = run(sqlite_engine, run_id)
+    assert row.state == state
+    if state == RunState.FINALISING:
+        set_run(sqlite_engine, run_id, finaliser_lease_until=epoch_now() - 1)
+        look_after(services, publish=lambda *_hint: None)
+        assert run(sqlite_engine, run_id).state == RunState.DONE
+    services.close()
+
+
 def test_a_run_with_dead_shards_ends_incomplete(services: Services) -> None:
     """What is missing is said in the report, and there is no digest to compare."""
     engine = services.engine
@@ -152,6 +236,93 @@ def test_a_run_with_dead_shards_ends_incomplete(services: Services) -> None:
         report = json.load(stream)
     assert report["scope"]["dead_shards"][0]["error"] == "lease_expired"
     assert report["scope"]["items"]["missing"] == 2
+
+
+def test_what_nobody_signed_is_signed_by_a_later_round(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that ends between a run's end and its checkpoint costs a minute."""
+    engine = services.engine
+    run_id = real_run(engine)
+    finish_all(engine, run_id)
+
+    class Killed(BaseException):
+        """The process ended here."""
+
+    def kill(*_arguments: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.finalising, "write_signed_checkpoint", kill)
+        with pytest.raises(Killed):
+            look_after(services, publish=lambda *_hint: None)
+    assert run(engine, run_id).state == RunState.DONE
+    assert latest_checkpoint(engine) is None
+    look_after(services, publish=lambda *_hint: None)
+    note = latest_checkpoint(engine)
+    assert note is not None
+    assert int(note.splitlines()[1]) == len(ordered(engine))
+    # A ledger that goes on growing is signed once in a while, not in each round.
+    real_run(engine)
+    look_after(services, publish=lambda *_hint: None)
+    assert latest_checkpoint(engine) == note
+    monkeypatch.setattr(workers.recovery, "CHECKPOINT_INTERVAL_S", 0.0)
+    look_after(services, publish=lambda *_hint: None)
+    assert latest_checkpoint(engine) != note
+
+
+def test_the_key_that_a_round_makes_is_in_the_ledger(services: Services) -> None:
+    """Who verifies learns from the ledger itself since when a key has signed."""
+    engine = services.engine
+    for _ in range(2):
+        finish_all(engine, real_run(engine))
+        look_after(services, publish=lambda *_hint: None)
+    made = [e for e in ordered(engine) if e.action == Action.KEY_CREATED]
+    public = services.settings.resolved_signing_key.with_name("ledger.key.pub")
+    assert [entry.details["vkey"] for entry in made] == [public.read_text().strip()]
+
+
+def test_a_broken_ledger_raises_an_alarm_and_stops_no_work(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is signed or ordered any more, hints and reports go on."""
+    engine = services.engine
+    finish_all(engine, real_run(engine))
+    look_after(services, publish=lambda *_hint: None)
+    before = list(read_checkpoints(engine))
+    with transaction(engine) as session:
+        session.execute(sa.update(LedgerHeadTable).values(frontier=["00" * 32]))
+    second, waiting = real_run(engine), real_run(engine)
+    finish_all(engine, second)
+    hints: list[int] = []
+    monkeypatch.setattr(workers.recovery, "CHECKPOINT_INTERVAL_S", 0.0)
+    with capture_logs() as lines:
+        look_after(services, publish=lambda shard_id, _queue: hints.append(shard_id))
+    alarms = [line for line in lines if line["event"] == "ledger_broken"]
+    assert {line["log_level"] for line in alarms} == {"critical"}
+    assert hints == shard_ids(engine, waiting)
+    assert run(engine, second).state == RunState.DONE
+    assert list(read_checkpoints(engine)) == before
+
+
+def test_only_a_runs_last_end_covers_its_bundle(services: Services) -> None:
+    """Retried, and incomplete again: a checkpoint over the first end is not enough."""
+    engine = services.engine
+    run_id = real_run(engine, shards=1, max_attempts=1)
+    (only,) = shard_ids(engine, run_id)
+    claimed(engine, only)
+    let_lease_run_out(engine, only)
+    look_after(services, publish=lambda *_hint: None)
+    require_covered(services, run(engine, run_id))
+    retry_dead_shards(engine, run_id, attempts=1, actor="user/tester")
+    claimed(engine, only)
+    let_lease_run_out(engine, only)
+    expire_leases(engine, actor="worker/tester")
+    assert finalise(services, run_id, key=None) == RunState.INCOMPLETE
+    with pytest.raises(StateConflictError, match="No signed checkpoint"):
+        require_covered(services, run(engine, run_id))
+    seal(services)
+    require_covered(services, run(engine, run_id))
 
 
 def test_a_run_that_cannot_be_finalised_keeps_nobody_waiting(

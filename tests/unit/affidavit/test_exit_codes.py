@@ -51,6 +51,8 @@ def test_each_error_is_expected_at_the_command_line(kind: type[Exception]) -> No
         (pipeline.errors.ModelError("x"), ExitCode.USAGE),
         (pipeline.errors.SourceError("x"), ExitCode.USAGE),
         (storage.errors.UnknownRunError("x"), ExitCode.USAGE),
+        (storage.errors.DatabaseUrlError("x"), ExitCode.USAGE),
+        (storage.errors.DatabaseDamagedError("x"), ExitCode.INFRASTRUCTURE),
         (storage.errors.StateConflictError("x"), ExitCode.USAGE),
         (ledger.errors.BundleError("x"), ExitCode.USAGE),
         (ledger.errors.BrokenLedgerError("x"), ExitCode.INTEGRITY),

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from explain.methods.cards import METHODS
 from explain.metrics.cards import METRICS
+from explain.thresholds.cards import POLICIES
 from pipeline.criteria import AGGREGATES, OPERATORS, PSEUDO_METRICS
 from pipeline.spec import (
     AuditSpec,
@@ -56,7 +58,7 @@ def test_how_it_computes_names_each_measured_value() -> None:
     """docs/how-it-computes.md has a row for every value of every metric."""
     page = (ROOT / "docs/how-it-computes.md").read_text()
     for card in METRICS.values():
-        for value in card.values:
+        for value in card.values_for(complete=True):
             short = "_" + value.rpartition("_")[2]
             assert value in page or f"`{short}`" in page, value
 
@@ -68,6 +70,13 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if "://" not in target:
             assert (ROOT / target).exists(), target
+
+
+def test_the_readme_counts_methods_and_policies() -> None:
+    """The numbers in the README are those of the registries."""
+    text = (ROOT / "README.md").read_text()
+    assert f"{len(METHODS)} [methods]" in text
+    assert f"{len(POLICIES)} [policies]" in text
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs/adr").glob("*.md")), ids=str)

@@ -7,6 +7,7 @@ import torchvision
 from torch import Tensor, nn
 
 from explain.architectures import resolve_layer
+from explain.architectures.layouts import ChannelsLast
 from explain.errors import (
     UnknownLayerError,
     UnsupportedLayerError,
@@ -22,6 +23,7 @@ FAMILIES = {
     "googlenet": "inception5b",
     "inception_v3": "Mixed_7c",
     "mnasnet0_5": "layers",
+    "maxvit_t": "blocks.3",
     "mobilenet_v2": "features",
     "mobilenet_v3_small": "features",
     "mobilenet_v3_large": "features",
@@ -33,6 +35,8 @@ FAMILIES = {
     "shufflenet_v2_x0_5": "conv5",
     "squeezenet1_0": "classifier.2",
     "squeezenet1_1": "classifier.2",
+    "swin_t": "norm",
+    "swin_v2_t": "norm",
     "vgg11": "features.19",
     "vgg11_bn": "features.27",
     "wide_resnet50_2": "layer4",
@@ -123,10 +127,11 @@ def test_a_layer_without_a_map_is_refused(name: str) -> None:
         resolve_layer(on_meta("resnet18"), name)
 
 
-def test_a_channels_last_layer_is_refused() -> None:
-    """A map whose last axis holds channels would be read the wrong way round."""
-    with pytest.raises(UnsupportedLayerError, match="channels-last"):
-        resolve_layer(on_meta("convnext_tiny"), "features.7.2.block.3")
+def test_a_channels_last_layer_is_read_the_right_way_round() -> None:
+    """A map whose last axis holds channels is seen as (1, C, h, w)."""
+    found = resolve_layer(on_meta("convnext_tiny"), "features.7.2.block.3")
+    assert isinstance(found.layout, ChannelsLast)
+    assert found.shape == (1, 3072, 7, 7)
 
 
 def test_a_layer_that_never_runs_is_refused() -> None:
@@ -136,11 +141,10 @@ def test_a_layer_that_never_runs_is_refused() -> None:
         resolve_layer(model, "aux1.conv")
 
 
-@pytest.mark.parametrize("name", ["vit_b_32", "swin_t", "swin_v2_t", "maxvit_t"])
-def test_transformers_are_refused(name: str) -> None:
-    """A transformer gets one clear sentence, not a map of its patch embedding."""
-    with pytest.raises(UnsupportedModelError, match="is a transformer"):
-        resolve_layer(on_meta(name))
+def test_a_vision_transformer_without_weights_is_refused() -> None:
+    """Which of its layers is live cannot be found out on the meta device."""
+    with pytest.raises(UnsupportedModelError, match="give it real weights"):
+        resolve_layer(on_meta("vit_b_32"))
 
 
 def test_a_segmenter_is_refused() -> None:

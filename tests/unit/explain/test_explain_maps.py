@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
 from explain import numpy_maps
 from explain.errors import InvalidInputError
@@ -18,6 +18,7 @@ from explain.maps import (
     StoredMaps,
     dequantise,
     energy_retained,
+    pool_to_grid,
     quantise,
     upsample,
 )
@@ -202,3 +203,67 @@ def test_stored_maps_cannot_be_changed() -> None:
     stored = StoredMaps(torch.zeros(1, 1, 1).half(), torch.zeros(1))
     with pytest.raises(AttributeError):
         stored.scale = torch.ones(1)
+
+
+# Pooling
+
+
+@pytest.mark.parametrize(
+    ("size", "grid"), [((224, 224), 14), ((30, 45), 7), ((13, 64), 32), ((5, 5), 1)]
+)
+def test_pooling_preserves_the_total(size: tuple[int, int], grid: int) -> None:
+    """Cell means times the cell's area sum to what the map summed to."""
+    maps = random_maps(3, *size) - 0.3
+    pooled = pool_to_grid(maps, grid)
+    rows, columns = min(grid, size[0]), min(grid, size[1])
+    assert pooled.shape == (3, rows, columns)
+    assert pooled.dtype == torch.float32
+    area = size[0] * size[1] / (rows * columns)
+    totals = pooled.double().sum(dim=(1, 2)) * area
+    expected = maps.double().sum(dim=(1, 2))
+    assert torch.allclose(totals, expected, rtol=1e-6, atol=0)
+
+
+def test_pooling_is_average_pooling_where_cells_are_whole() -> None:
+    """With a divisible side the cells are plain means of their pixels."""
+    maps = random_maps(2, 28, 42)
+    expected = avg_pool2d(maps.double()[:, None], (2, 3))[:, 0]
+    assert torch.allclose(pool_to_grid(maps, 14).double(), expected, atol=1e-7)
+
+
+def test_pooling_counts_parts_of_pixels() -> None:
+    """Three pixels in two cells: the middle one counts half in each."""
+    maps = torch.tensor([[[3.0, 6.0, 30.0]]])
+    assert pool_to_grid(maps, 2).tolist() == [[[4.0, 22.0]]]
+
+
+def test_a_map_smaller_than_the_grid_is_left_as_it_is() -> None:
+    """Pooling never enlarges: the map comes back, bit for bit."""
+    maps = random_maps(2, 7, 9)
+    assert torch.equal(pool_to_grid(maps, 9), maps)
+    assert torch.equal(pool_to_grid(maps, 100), maps)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_pooling_spoils_the_broken_map_alone(bad: float) -> None:
+    """A map with NaN or infinity stays recognisable as broken; others stay whole."""
+    maps = random_maps(2, 8, 8)
+    maps[0, 3, 3] = bad
+    pooled = pool_to_grid(maps, 4)
+    assert not bool(pooled[0].isfinite().all())
+    assert torch.equal(pooled[1], pool_to_grid(maps[1:], 4)[0])
+
+
+def test_pooling_to_no_cell_is_refused() -> None:
+    """A grid without cells is an error, as is a map without a batch axis."""
+    with pytest.raises(InvalidInputError, match="at least 1 cell"):
+        pool_to_grid(random_maps(1), 0)
+    with pytest.raises(InvalidInputError, match="Expected maps"):
+        pool_to_grid(random_maps(1)[0], 2)
+
+
+def test_pooling_does_not_depend_on_neighbours() -> None:
+    """The same map has the same bits at another place among other maps."""
+    maps, others = random_maps(3, 37, 53), random_maps(3, 37, 53, seed=9)
+    others[2] = maps[0]
+    assert torch.equal(pool_to_grid(maps, 14)[0], pool_to_grid(others, 14)[2])

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from explain.methods.cards import METHODS
+from explain.parameters import resolved
+from explain.thresholds.cards import POLICIES
 from pipeline.digests import (
     ManifestDigest,
     document_digest,
@@ -13,8 +16,9 @@ from pipeline.digests import (
     result_digest,
     spec_digest,
 )
-from pipeline.domain import ItemResult
+from pipeline.domain import ItemResult, Level
 from pipeline.errors import Reason
+from pipeline.run_plan import RunPlan
 from pipeline.spec import AuditSpec
 from storage.states import ItemStatus
 
@@ -43,6 +47,7 @@ ITEM = ItemResult(
     cut=1e-16,
     metrics={"deletion_auc": 0.125},
     absences={"localisation_iou": "no_ground_truth"},
+    energy_retained=0.5,
 )
 
 #: Another value for every field that is in the record.
@@ -68,6 +73,11 @@ RECORDED: dict[str, Any] = {
     "cut": 0.0,
     "metrics": {"deletion_auc": 0.1250001},
     "absences": {"localisation_iou": "empty_mask"},
+    "energy_retained": 0.25,
+    "mask_bits": b"\x80",
+    "levels": (
+        Level(keep_requested=0.1, keep_achieved=0.1, cut=1.0, energy_retained=0.5),
+    ),
 }
 #: Names, places and tokens, which say nothing about the result.
 LEFT_OUT: dict[str, Any] = {
@@ -137,9 +147,37 @@ def _spec(**sections: Any) -> AuditSpec:
     return AuditSpec.model_validate(base)
 
 
-def _digest(spec: AuditSpec, **resolved: Any) -> str:
-    given = {"layer": "layer4", "threads": 2, "classes": ["a", "b"]} | resolved
-    return spec_digest(spec, **given)
+def _digest(spec: AuditSpec, **changes: Any) -> str:
+    plan = RunPlan(
+        layer="layer4",
+        layer_reason="",
+        method=spec.explain.method,
+        method_arguments=resolved(
+            "m", METHODS[spec.explain.method].parameters, spec.explain.parameters
+        ),
+        target="predicted",
+        policy=spec.threshold.policy,
+        policy_arguments=resolved(
+            "p", POLICIES[spec.threshold.policy].parameters, spec.threshold.parameters
+        ),
+        metrics=[],
+        cards={},
+        batch_size=16,
+        threads=2,
+        dtype="float32",
+        device="cpu",
+        seed=0,
+        input_shape=[3, 224, 224],
+        map_shape=[7, 7],
+        std=[1.0],
+        class_count=2,
+        classes=["a", "b"],
+        roots=[],
+        forwards_per_item=0,
+        item_seconds=None,
+        shard_size=256,
+    )
+    return spec_digest(spec, replace(plan, **changes))
 
 
 @pytest.mark.parametrize(
@@ -154,6 +192,7 @@ def _digest(spec: AuditSpec, **resolved: Any) -> str:
         {"run": {"device": "cpu"}},
         {"run": {"max_attempts": 9}},
         {"run": {"threads": 2}},
+        {"threshold": {"keep": 0.10}},
     ],
     ids=str,
 )
@@ -170,6 +209,7 @@ def test_places_and_shards_are_not_in_the_specs_digest(sections: Any) -> None:
         {"threshold": {"keep": 0.2}},
         {"metrics": ["completeness"]},
         {"explain": {"target": "label"}},
+        {"explain": {"grid": 14}},
         {"model": {"preprocess": {"resize": 200}}},
         {"data": {"columns": {"label": "label"}}},
     ],
@@ -181,11 +221,23 @@ def test_whatever_decides_results_is_in_the_specs_digest(sections: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "resolved", [{"layer": "layer3"}, {"threads": 3}, {"classes": ["b", "a"]}], ids=str
+    "changes",
+    [
+        {"layer": "layer3"},
+        {"threads": 3},
+        {"chunk": 8},
+        {"classes": ["b", "a"]},
+        {"method_arguments": {"samples": 3}},
+        {"remedies": {"fusion": {"scales": [0.5, 1.0]}}},
+        {"remedies": {"smoothing": {}}},
+        {"policy": "other"},
+        {"policy_arguments": {"keep": 0.3}},
+    ],
+    ids=str,
 )
-def test_what_was_resolved_is_in_the_specs_digest(resolved: Any) -> None:
-    """The tapped layer, the thread count and the class names enter as resolved."""
-    assert _digest(_spec(), **resolved) != _digest(_spec())
+def test_what_was_resolved_is_in_the_specs_digest(changes: Any) -> None:
+    """Layer, threads, class names and every parameter enter as resolved."""
+    assert _digest(_spec(), **changes) != _digest(_spec())
 
 
 ROW: dict[str, Any] = {
@@ -223,3 +275,11 @@ def test_a_document_has_one_digest_before_and_after_a_database() -> None:
     """Tuples become lists in JSON columns, and the digest must not notice."""
     assert document_digest({"a": (1, 2.5)}) == document_digest({"a": [1, 2.5]})
     assert document_digest({"a": 2.5}) != document_digest({"a": 2.5000000000000004})
+
+
+def test_what_earlier_versions_did_not_have_leaves_their_digests_alone() -> None:
+    """A record without energy, bits and levels has the digest it always had."""
+    old = replace(ITEM, energy_retained=None)
+    assert record_digest(old, content_sha256="0" * 64).hex() == (
+        "c8b3fe14e2a512de45db216389125e444e93b4e49ebf413287d10522ec6d8179"
+    )

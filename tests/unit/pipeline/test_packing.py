@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.domain import ItemResult
+from pipeline.domain import ItemResult, Level
 from pipeline.errors import Reason
 from pipeline.packing import (
     ARTIFACT_SCHEMA,
@@ -60,6 +60,12 @@ DONE = replace(
     cut=5e-324,
     metrics={"b": -0.0, "a": 1e308},
     absences={"localisation_iou": "no_ground_truth"},
+    energy_retained=0.75,
+    mask_bits=b"\xa0",
+    levels=(
+        Level(keep_requested=0.25, keep_achieved=0.25, cut=1.0, energy_retained=0.6),
+        Level(keep_requested=0.5, keep_achieved=0.5, cut=0.5, energy_retained=0.9),
+    ),
 )
 
 
@@ -147,6 +153,9 @@ def test_an_item_takes_at_most_300_bytes(tmp_path: Path) -> None:
                 map_height=7,
                 map_width=7,
                 cut=float(np.float32(generator.random())),
+                energy_retained=float(generator.random()),
+                mask_bits=b"",
+                levels=(),
                 metrics={name: float(generator.random()) for name in names},
             )
         )
@@ -177,6 +186,9 @@ def test_the_page_documents_the_schema() -> None:
 def _kind(kind: pa.DataType) -> str:
     if pa.types.is_map(kind):
         return f"map<{_kind(kind.key_type)}, {_kind(kind.item_type)}>"
+    if pa.types.is_struct(kind):
+        fields = [f"{field.name}: {_kind(field.type)}" for field in kind]
+        return f"struct<{', '.join(fields)}>"
     if pa.types.is_list(kind):
         return f"list<{_kind(kind.value_type)}>"
     names = {"halffloat": "float16", "float": "float32", "double": "float64"}

@@ -72,3 +72,13 @@ def test_only_s3_addresses_are_remote() -> None:
     assert is_remote("s3://bucket/key")
     assert not is_remote("photos/s3://x")
     assert not is_remote("/data/x.png")
+
+
+def test_a_root_that_is_given_twice_counts_once(tmp_path: Path) -> None:
+    """The message names each folder once, however it came to be on the list."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    roots = AllowedRoots((tmp_path, tmp_path / "link", tmp_path))
+    assert roots.roots == (tmp_path.resolve(),)
+    with pytest.raises(PathEscapeError) as caught:
+        roots.resolve("/elsewhere", base=tmp_path)
+    assert str(caught.value).count(str(tmp_path)) == 1

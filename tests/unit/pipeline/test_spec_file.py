@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import SpecError
-from pipeline.spec import AuditSpec, DataSpec, ModelSpec
+from pipeline.spec import AuditSpec, DataSpec, ModelSpec, ThresholdSpec
 from pipeline.spec_file import load_spec, parse_spec
 from pipeline.spec_template import TEMPLATE
 
@@ -44,6 +44,7 @@ def test_the_template_is_a_valid_spec_with_the_defaults() -> None:
             classes="imagenet",
         ),
         data=DataSpec(source="photos/"),
+        threshold=ThresholdSpec(keep=0.10),
         metrics=["deletion", "insertion", "confidence_retained"],
     )
     assert spec == defaults
@@ -87,6 +88,10 @@ def test_the_template_shows_every_key() -> None:
         (
             SMALL + "threshold: {keep: 1.5}\n",
             "f.yaml:4: threshold.keep: must be at most 1.0, got the number 1.5.",
+        ),
+        (
+            SMALL.replace("audit: a", "audit: Röntgen"),
+            "f.yaml:1: audit: expected a name of ASCII letters, digits,",
         ),
         (
             SMALL.replace("audit: a", "audit: 7"),

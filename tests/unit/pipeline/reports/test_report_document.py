@@ -11,7 +11,14 @@ import pytest
 
 from pipeline.item_row import ItemRow
 from pipeline.reports.document import SCHEMA, build_document, document_bytes
-from pipeline.reports.inputs import CriterionVerdict, DeadShard, ReportInputs, Verdict
+from pipeline.reports.failed import LISTED_FAILED
+from pipeline.reports.inputs import (
+    CriterionVerdict,
+    DeadShard,
+    FailedItem,
+    ReportInputs,
+    Verdict,
+)
 
 MakeInputs = Callable[..., ReportInputs]
 MakeRows = Callable[[int], list[ItemRow]]
@@ -228,3 +235,34 @@ def test_gallery_entries_say_what_was_seen(make_inputs: MakeInputs) -> None:
     assert best["name"] == "photo0.jpg"
     assert best["predicted"] == {"index": 0, "name": "cat"}
     assert best["rank_value"] == best["metrics"]["deletion_auc"] == 0.1234567
+
+
+def test_failed_items_are_listed_and_the_rest_counted(make_inputs: MakeInputs) -> None:
+    """The first hundred are there with name and reason, and how many more there are."""
+    rows = [
+        ItemRow(item_index=i, item_id=f"{i:032x}", status="failed", reason="file_empty")
+        for i in range(130)
+    ]
+    failed = [
+        FailedItem(
+            item_index=row.item_index,
+            item_id=row.item_id,
+            name=f"{row.item_index}.png",
+            reason="file_empty",
+        )
+        for row in rows
+    ]
+    document = build_document(make_inputs(rows, failed_items=failed))
+    part = document["scope"]["failed_items"]
+    assert LISTED_FAILED == len(part["listed"]) == 100
+    assert part["more"] == 30
+    assert part["listed"][7] == {
+        "item_index": 7,
+        "item_id": f"{7:032x}",
+        "name": "7.png",
+        "reason": "file_empty",
+        "sentence": "The file has no bytes.",
+    }
+    # A report whose finaliser lists none still counts them.
+    bare = build_document(make_inputs(rows))["scope"]["failed_items"]
+    assert bare == {"listed": [], "more": 130}

@@ -16,6 +16,7 @@ from pipeline.reports.html import MOST_BYTES, render_html, shortened
 from pipeline.reports.inputs import (
     CriterionVerdict,
     DeadShard,
+    FailedItem,
     Picture,
     ReportInputs,
 )
@@ -167,6 +168,9 @@ def test_names_are_inert(make_inputs: MakeInputs, attack: str) -> None:
         dead_shards=[
             DeadShard(shard_index=0, first_item=0, item_count=1, error=attack)
         ],
+        failed_items=[
+            FailedItem(item_index=4, item_id=attack, name=attack, reason=attack)
+        ],
         software={attack: attack},
         notes=[attack],
         ledger=dataclasses.replace(
@@ -222,6 +226,28 @@ def test_a_missing_value_says_why(make_inputs: MakeInputs) -> None:
     assert "not measured (the item came without a ground truth mask)" in words
     assert "explained items without a value" in words
     assert "None" not in words
+
+
+def test_failed_items_are_named(make_inputs: MakeInputs) -> None:
+    """Each listed item is on the page with its reason, and how many more failed."""
+    failed = [
+        FailedItem(
+            item_index=index,
+            item_id=f"{index:032x}",
+            name=f"broken-{index}.png",
+            reason="image_truncated",
+        )
+        for index in (11, 12)
+    ]
+    counts = dataclasses.replace(make_inputs().counts, failed=5)
+    document = build_document(
+        make_inputs(failed_items=failed, counts=counts, items_total=16)
+    )
+    words = Page(render_html(document)).words
+    assert "11 broken-11.png The picture ends before its last row." in words
+    assert "12 broken-12.png" in words
+    assert "And 3 more items" in words
+    assert "affidavit items run-1 --failed" in words
 
 
 def test_a_page_read_from_bytes_is_the_same(make_inputs: MakeInputs) -> None:

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Count the hints of a shard, and index long texts by their digest.
+"""Index long texts by their digest, or not at all.
 
-Why: a hint that nobody follows goes out again after twice as long each time, so the row
-must know how often it went out. And PostgreSQL refuses an index entry above some 2,700
-bytes, so that a long URI or subject could not be stored at all. URIs need no index:
-duplicates are found by one pass over a run.
-Phase: expand (hints), then migrate and contract (indexes), within one version.
+Why: PostgreSQL refuses an index entry above some 2,700 bytes, so that a long URI or
+subject could not be stored. URIs need no index: duplicates are found by one pass over a
+run.
+Phase: expand and contract within one version.
 """
 
 import hashlib
@@ -13,8 +12,8 @@ import hashlib
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0001"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
@@ -23,11 +22,7 @@ CHUNK = 1000
 
 
 def upgrade() -> None:
-    """Shards count their hints; subjects are unique by kind and digest."""
-    op.add_column(
-        "shards",
-        sa.Column("hints", sa.Integer(), server_default=sa.text("0"), nullable=False),
-    )
+    """Subjects are unique by kind and digest; URIs are in no index."""
     op.drop_index("ix_locations_run_id_uri", "locations")
     op.add_column("subjects", sa.Column("value_sha256", sa.String(64), nullable=True))
     _fill_digests(op.get_bind())
@@ -67,10 +62,9 @@ def _fill_digests(connection: sa.Connection) -> None:
 
 
 def downgrade() -> None:
-    """Hints are forgotten; long texts, if there are any, stand in the way."""
+    """Texts are indexed whole again; long ones, if there are any, stand in the way."""
     with op.batch_alter_table("subjects") as batch:
         batch.drop_constraint("uq_subjects_kind_value_sha256", type_="unique")
         batch.create_unique_constraint("uq_subjects_kind_value", ["kind", "value"])
         batch.drop_column("value_sha256")
     op.create_index("ix_locations_run_id_uri", "locations", ["run_id", "uri"])
-    op.drop_column("shards", "hints")

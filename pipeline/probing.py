@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asking the network once before a run: its classes, its maps, its speed.
+
+A method that makes many passes an item is not tried, only priced: trying it on noise
+could take longer than a shard.
+"""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from explain.architectures import TappedLayer
+from explain.context import ItemContext
+from explain.draws import ItemDraws
+from explain.errors import UnsupportedModelError
+from explain.frozen import frozen
+from explain.maps import pool_to_grid
+from explain.methods import METHODS, Method
+from explain.metrics import METRICS
+from explain.thresholds import create_policy
+from pipeline.engine import planned_method
+from pipeline.errors import ModelError
+from pipeline.policies import policy_arguments
+from pipeline.run_plan import RunPlan
+
+#: A method of at most this many passes is tried on noise.
+MOST_TRIED_PASSES = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """What asking once told.
+
+    Attributes:
+        class_count: Outputs of the network.
+        map_shape: Height and width of a stored map.
+        item_seconds: What an item should take, from one timed batch.
+    """
+
+    class_count: int
+    map_shape: tuple[int, int]
+    item_seconds: float
+
+
+def probe(
+    plan: RunPlan, module: nn.Module, layer: TappedLayer | None, device: torch.device
+) -> Probed:
+    """Return what the network and the method say of seeded noise.
+
+    Raises:
+        ModelError: the tapped layer has no gradient for the predicted class.
+        ExplainError: the method cannot explain the model.
+    """
+    method = planned_method(plan, module, layer)
+    noise = torch.rand(
+        (2, *plan.input_shape), generator=torch.Generator().manual_seed(0)
+    ).to(device)
+    before = torch.get_num_threads()
+    torch.set_num_threads(plan.threads)
+    try:
+        with frozen(module):
+            tried_s = 0.0
+            if method.passes <= MOST_TRIED_PASSES:
+                started = time.perf_counter()
+                classes, shape = _tried(plan, method, noise)
+                tried_s = (time.perf_counter() - started) / len(noise)
+            else:
+                classes, shape = _priced(plan, module, layer, noise)
+            seconds = _item_seconds(plan, method, module, device, tried_s)
+    finally:
+        torch.set_num_threads(before)
+    return Probed(class_count=classes, map_shape=shape, item_seconds=seconds)
+
+
+def _tried(plan: RunPlan, method: Method, noise: Tensor) -> tuple[int, tuple[int, int]]:
+    """Return classes and map shape from explaining the noise; refuse a blind layer."""
+    context = ItemContext(
+        draws=ItemDraws(plan.seed, (0, 1)), images=noise, chunk=plan.chunk
+    )
+    attribution = method.explain(noise, None, context)
+    if METHODS[plan.method].needs_layer and bool(attribution.zero_gradient.all()):
+        raise ModelError(
+            f"The layer '{plan.layer}' has no gradient for the predicted class, so "
+            "its maps would be blank; name another under model.layer or use auto."
+        )
+    maps = attribution.maps
+    if METHODS[plan.method].pixel_resolution:
+        maps = pool_to_grid(maps, plan.grid)
+    return attribution.logits.shape[1], (maps.shape[1], maps.shape[2])
+
+
+def _priced(
+    plan: RunPlan, module: nn.Module, layer: TappedLayer | None, noise: Tensor
+) -> tuple[int, tuple[int, int]]:
+    """Return classes and map shape without explaining anything."""
+    with torch.no_grad():
+        logits = module(noise)
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        raise UnsupportedModelError(
+            "Expected class logits (N, K) from the model; wrap it in a module that"
+            " returns one score a class"
+        )
+    if METHODS[plan.method].pixel_resolution or layer is None or layer.shape is None:
+        height, width = plan.input_shape[1:]
+        return logits.shape[1], (min(plan.grid, height), min(plan.grid, width))
+    return logits.shape[1], (layer.shape[2], layer.shape[3])
+
+
+def _item_seconds(
+    plan: RunPlan,
+    method: Method,
+    module: nn.Module,
+    device: torch.device,
+    tried_s: float,
+) -> float:
+    """Return what an item should take: a timed forward pass, times what is made.
+
+    A trial that took far longer than its price says more: the price of a method that
+    repeats the head alone (Ablation-CAM) is not known beforehand.
+    """
+    inputs = torch.zeros((plan.batch_size, *plan.input_shape), device=device)
+    policy = create_policy(plan.policy, **policy_arguments(plan))
+    with torch.no_grad():
+        module(inputs[:1])
+        started = time.perf_counter()
+        module(inputs).cpu()
+        elapsed = time.perf_counter() - started
+    again = sum(METRICS[name].explanations_per_item for name in plan.metrics)
+    forward_s = elapsed / plan.batch_size
+    explain_s = forward_s * method.passes
+    if tried_s > 3 * explain_s:
+        explain_s = tried_s
+    others = policy.passes + plan.forwards_per_item - again
+    return explain_s * (1 + again) + forward_s * others

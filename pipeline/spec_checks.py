@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A spec checked as far as that goes without its network: no torch is loaded here.
+
+Loading torch takes seconds, and most mistakes are in names and paths.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from explain.methods.cards import METHODS
+from explain.metrics.cards import METRICS
+from explain.thresholds.cards import POLICIES
+from pipeline.criteria import parse_criterion
+from pipeline.errors import SpecError
+from pipeline.labels import load_class_names
+from pipeline.outlook import refuse_without_labels
+from pipeline.paths import AllowedRoots
+from pipeline.policies import with_absolute_paths
+from pipeline.services import Services
+from pipeline.sources.source import Source
+from pipeline.spec import HUB, AuditSpec
+from pipeline.spec_file import load_spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedSpec:
+    """A spec whose names, paths and source are sound.
+
+    Attributes:
+        written: As its file has it.
+        resolved: With absolute paths, as workers need it.
+        source: Where the items come from; nothing has been listed yet.
+        roots: The folders that the audit may read.
+    """
+
+    written: AuditSpec
+    resolved: AuditSpec
+    source: Source
+    roots: AllowedRoots
+
+
+def check_spec(services: Services, spec_path: Path) -> CheckedSpec:
+    """Return the spec, checked down to its files; neither database nor store is used.
+
+    Raises:
+        SpecError: the spec is wrong, or every item of it would have to fail.
+        SourceError: the data source cannot be opened.
+    """
+    written = load_spec(spec_path)
+    check_names(written)
+    base = spec_path.resolve().parent
+    roots = services.roots(base, Path.cwd())
+    resolved = resolve_paths(written, base=base, roots=roots)
+    from pipeline.sources.opening import open_source  # noqa: PLC0415 - pyarrow
+
+    source = open_source(
+        written.data,  # whose paths a message can show as they are written
+        base=base,
+        roots=roots,
+        s3_client=services.s3_client,
+        label_wanted=written.explain.target == "label",
+    )
+    refuse_without_labels(written, source)
+    # Last, because the names of ImageNet come with torchvision and so with torch.
+    names = load_class_names(written.model, base=base, roots=roots)
+    model = resolved.model.model_copy(update={"classes": names})
+    return CheckedSpec(
+        written=written,
+        resolved=resolved.model_copy(update={"model": model}),
+        source=source,
+        roots=roots,
+    )
+
+
+def check_names(spec: AuditSpec) -> None:
+    """Nothing happens if every name and criterion of the spec is known.
+
+    Raises:
+        SpecError: one is not; the message names the nearest.
+    """
+    _known("explain.method", spec.explain.method, METHODS)
+    _known("threshold.policy", spec.threshold.policy, POLICIES)
+    for name in spec.metrics:
+        _known("metrics", name, METRICS)
+    if len(set(spec.metrics)) != len(spec.metrics):
+        raise SpecError("metrics: a metric is named twice; name each once.")
+    complete = METHODS[spec.explain.method].complete
+    measured = {
+        key
+        for name in spec.metrics
+        for key in METRICS[name].values_for(complete=complete)
+    }
+    for text in spec.criteria:
+        parse_criterion(text, known_values=measured)
+
+
+def _known(where: str, name: str, known: Iterable[str]) -> None:
+    choices = sorted(known)
+    if name in choices:
+        return
+    near = get_close_matches(name, choices, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}" if near else f"known are {', '.join(choices)}"
+    raise SpecError(f"{where}: there is no '{name}'; {hint}.")
+
+
+def resolve_paths(spec: AuditSpec, *, base: Path, roots: AllowedRoots) -> AuditSpec:
+    """Return the spec with its local paths absolute and under the allowed roots.
+
+    Raises:
+        PathEscapeError: a path leads elsewhere.
+    """
+    model, data = spec.model, spec.data
+    if model.weights is not None and model.weights != HUB:
+        weights = roots.resolve(model.weights, base=base)
+        if not weights.is_file():
+            raise SpecError(
+                f"model.weights: there is no file {model.weights!r} (looked for at "
+                f"{weights}); paths count from the spec's folder."
+            )
+        model = model.model_copy(update={"weights": str(weights)})
+    if "://" not in data.source:
+        resolved = str(roots.resolve(data.source, base=base))
+        data = data.model_copy(update={"source": resolved})
+    threshold = with_absolute_paths(spec.threshold, base=base, roots=roots)
+    return spec.model_copy(
+        update={"model": model, "data": data, "threshold": threshold}
+    )

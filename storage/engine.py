@@ -2,6 +2,8 @@
 """Engines and transactions for PostgreSQL and SQLite, and the database's clock."""
 
 import json
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -46,6 +48,24 @@ def _epoch_now_postgresql(_element: Any, _compiler: Any, **_kw: Any) -> str:
 @compiles(epoch_now, "sqlite")
 def _epoch_now_sqlite(_element: Any, _compiler: Any, **_kw: Any) -> str:
     return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+def _use_wal(cursor: Any) -> None:
+    """The database keeps a write-ahead log; whoever makes it one excludes the others.
+
+    SQLite does not wait for them as the busy timeout says: two connections that open a
+    new file at once would see one of them fail.
+    """
+    for pause_s in (0.01, 0.05, 0.2, 0.5, 1.0, 2.0, 5.0):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(pause_s)
+        else:
+            return
+    cursor.execute("PRAGMA journal_mode=WAL")
 
 
 def create_engine(url: str) -> sa.Engine:
@@ -105,7 +125,7 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA busy_timeout=30000")
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _use_wal(cursor)
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()

@@ -139,7 +139,7 @@ def test_a_deleted_file_is_named(copy: Workspace, pattern: str, kind: str) -> No
         ("UPDATE runs SET model_digest = 'x'", "run"),
         ("UPDATE runs SET manifest_digest = 'x'", "run"),
         ("UPDATE runs SET plan = replace(plan, '\"seed\": 0', '\"seed\": 1')", "run"),
-        ("UPDATE runs SET spec = replace(spec, '0.1', '0.2')", "run"),
+        ("UPDATE runs SET spec = replace(spec, 'gradcam', 'hirescam')", "run"),
         ("UPDATE runs SET summary = replace(summary, 'pass', 'fail')", "run"),
         (
             "UPDATE runs SET summary = replace(summary, 'file_empty', 'zero_gradient')",
@@ -151,7 +151,7 @@ def test_a_deleted_file_is_named(copy: Workspace, pattern: str, kind: str) -> No
         ("UPDATE locations SET item_id = 'x' WHERE item_index = 0", "manifest"),
         ("UPDATE locations SET duplicate_of = 0 WHERE item_index = 1", "manifest"),
         ("UPDATE runs SET not_comparable = 1", "run"),
-        ("UPDATE audits SET spec = replace(spec, '0.1', '0.2')", "audit"),
+        ("UPDATE audits SET spec = replace(spec, 'gradcam', 'hirescam')", "audit"),
         ("UPDATE audits SET spec_digest = 'x'", "audit"),
         ("UPDATE audits SET name = 'x'", "audit"),
     ],
@@ -242,7 +242,7 @@ def test_a_forged_history_is_not_signed_and_not_believed(
         connection.execute("DELETE FROM checkpoints")
     for command in (("report", "latest"), ("run", copy.folder / "audit.yaml")):
         answer = copy.call(*command, "--json")
-        assert (answer.code, answer.out) == (3, "")
+        assert (answer.code, answer.document["error"]["kind"]) == (3, "broken_ledger")
         assert "nothing was signed" in answer.err
     assert copy.rows("checkpoints") == []
     assert len(copy.rows("runs")) == 1

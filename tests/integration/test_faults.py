@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import pipeline.planning
+import pipeline.spec_checks
 from pipeline.errors import ModelError, SpecError
 from pipeline.probe_failures import told_as_sentences
 from pipeline.spec_file import load_spec
@@ -34,13 +34,16 @@ def test_an_unforeseen_error_is_one_sentence_and_code_5(
     def break_down(*_args: object, **_kwargs: object) -> None:
         raise LookupError(SECRET)
 
-    monkeypatch.setattr(pipeline.planning, "check_names", break_down)
+    monkeypatch.setattr(pipeline.spec_checks, "check_names", break_down)
     workspace.variables["AFFIDAVIT_LOG_LEVEL"] = level
     answer = workspace.call("plan", "audit.yaml", "--json")
-    assert (answer.code, answer.out) == (5, "")
+    assert answer.code == 5
+    told = answer.document["error"]
+    assert (told["kind"], told["exit_code"]) == ("fault", 5)
+    assert SECRET not in answer.out
     first, *places = answer.err.splitlines()
     assert first.startswith("affidavit: a fault of affidavit itself (LookupError in")
-    assert "pipeline/planning.py:" in first
+    assert "pipeline/spec_checks.py:" in first
     assert "AFFIDAVIT_LOG_LEVEL=debug" in first
     assert SECRET not in answer.err
     assert "Traceback" not in answer.err
@@ -55,7 +58,7 @@ def test_memory_that_ends_is_no_fault(
     def swell(*_args: object, **_kwargs: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(pipeline.planning, "check_names", swell)
+    monkeypatch.setattr(pipeline.spec_checks, "check_names", swell)
     answer = workspace.call("plan", "audit.yaml")
     assert answer.code == 4
     assert answer.err == (

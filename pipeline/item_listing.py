@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ledger.entries import Action
+from pipeline.deeds import record_deed
 from pipeline.services import Services
-from storage.engine import transaction
 from storage.errors import UnknownRunError
-from storage.events import record
 from storage.item_listing import NAMED, ListedItem, find_by_name, iterate_listed
 from storage.tables import LocationTable, RunTable
 
@@ -26,14 +25,10 @@ def read_items(
         run: The run.
         failed: Only the items that failed.
     """
-    with transaction(services.engine) as session:
-        record(
-            session,
-            Action.RESULTS_READ,
-            f"run/{run.id}",
-            actor=services.actor,
-            details={"items": "failed" if failed else "all"},
-        )
+    which = "failed" if failed else "all"
+    record_deed(
+        services, Action.RESULTS_READ, f"run/{run.id}", details={"items": which}
+    )
     private = is_private(run)
     listed = iterate_listed(services.engine, run.id, failed=failed)
     return (_values(item, private=private) for item in listed)

@@ -305,10 +305,17 @@ def retry_dead_shards(
     """Dead shards are pending again with fresh attempts; return how many.
 
     Raises:
-        StateConflictError: the run has no dead shards, or is being finalised.
+        StateConflictError: the run has no dead shards, was stopped by its user, or is
+            being finalised.
     """
     with transaction(engine) as session:
         state = lock_run(session, run_id)
+        if state in {RunState.CANCELLED, RunState.INTERRUPTED}:
+            # Opened again, it would go on with all that was stopped as well.
+            raise StateConflictError(
+                f"The run {run_id} is {state}; go on with it first: 'affidavit resume "
+                f"{run_id}', then retry the shards that are dead."
+            )
         if state == RunState.FINALISING:
             raise StateConflictError(
                 f"The run {run_id} is finalising; retry its dead shards when its "

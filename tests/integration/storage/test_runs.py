@@ -169,7 +169,9 @@ MOVES: dict[Callable[[sa.Engine, str], None], dict[RunState, RunState]] = {
     retry: {
         RunState.QUEUED: RunState.QUEUED,
         RunState.RUNNING: RunState.RUNNING,
-        **dict.fromkeys(FINAL_RUN_STATES, RunState.QUEUED),
+        RunState.DONE: RunState.QUEUED,
+        RunState.INCOMPLETE: RunState.QUEUED,
+        RunState.FAILED: RunState.QUEUED,
     },
 }
 
@@ -223,6 +225,23 @@ def test_retry_gives_dead_shards_fresh_attempts(engine: sa.Engine) -> None:
     assert shard(engine, pending).max_attempts == 1
     with pytest.raises(StateConflictError, match="no dead shards"):
         retry(engine, run_id)
+
+
+@pytest.mark.parametrize("state", [RunState.CANCELLED, RunState.INTERRUPTED])
+def test_retry_does_not_open_what_a_user_stopped(
+    engine: sa.Engine, state: RunState
+) -> None:
+    """Pending shards of a stopped run stay untouched; the sentence says resume."""
+    run_id = plant_run(engine, max_attempts=1)
+    dead, pending = shard_ids(engine, run_id)
+    fail_attempt(engine, claimed(engine, dead), error="OSError")
+    set_run(engine, run_id, state=state)
+    with pytest.raises(StateConflictError, match=f"affidavit resume {run_id}"):
+        retry(engine, run_id)
+    assert claim_shard(engine, pending, worker="worker/w", lease_s=60) is None
+    resume(engine, run_id)
+    retry(engine, run_id)
+    assert claimed(engine, dead).attempt == 2
 
 
 def test_progress_counts_shards_and_items(engine: sa.Engine) -> None:

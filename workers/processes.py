@@ -19,8 +19,21 @@ from workers.process_state import NAME_VARIABLE, QUEUE_VARIABLE, STOP_FILE_VARIA
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
-def run_worker(settings: Settings, *, queue: str, name: str | None) -> int:
+def new_name(queue: str) -> str:
+    """Return a random name for a worker of the queue."""
+    return f"{queue}-{secrets.token_hex(3)}"
+
+
+def run_worker(
+    settings: Settings, *, queue: str, name: str | None, quiet: bool = False
+) -> int:
     """Return the exit code of a Celery worker with one pool process.
+
+    Args:
+        settings: The installation's settings.
+        queue: What it works on.
+        name: Its name in registry and ledger; None takes a random one.
+        quiet: Whether it writes nothing to standard output, at a terminal neither.
 
     Raises:
         SpecError: there is no such queue, or the name is not allowed.
@@ -32,7 +45,7 @@ def run_worker(settings: Settings, *, queue: str, name: str | None) -> int:
         raise SpecError(f"There is no queue '{queue}'; there are {', '.join(queues)}.")
     app = create_app(settings)
     require_broker(str(app.conf.broker_url))
-    chosen = name or f"{queue}-{secrets.token_hex(3)}"
+    chosen = name or new_name(queue)
     if not _NAME.fullmatch(chosen):
         raise SpecError(
             "The worker's name may have up to 100 letters, digits, dots, dashes and "
@@ -45,7 +58,7 @@ def run_worker(settings: Settings, *, queue: str, name: str | None) -> int:
         os.environ[NAME_VARIABLE] = chosen
         os.environ[QUEUE_VARIABLE] = queue
         os.environ[STOP_FILE_VARIABLE] = str(Path(folder) / "stop")
-        arguments = [*_quietly(settings), "worker", "--queues", queue]
+        arguments = [*_quietly(settings, quiet), "worker", "--queues", queue]
         arguments += ["--concurrency", "1"]
         arguments += ["--pool", "prefork", "--hostname", f"{chosen}@%h"]
         arguments += ["--without-gossip", "--without-mingle"]
@@ -57,9 +70,9 @@ def run_worker(settings: Settings, *, queue: str, name: str | None) -> int:
     return 0
 
 
-def _quietly(settings: Settings) -> list[str]:
+def _quietly(settings: Settings, quiet: bool) -> list[str]:
     """Return Celery's options for an output that holds log lines alone, if wanted."""
-    if not wants_lines(settings):
+    if not quiet and not wants_lines(settings):
         return []
     say_in_lines_only()
     return ["--quiet"]
@@ -73,8 +86,12 @@ def _require_tables(settings: Settings) -> None:
         engine.dispose()
 
 
-def run_beat(settings: Settings) -> int:
+def run_beat(settings: Settings, *, quiet: bool = False) -> int:
     """Return the exit code of a beat that only ticks; two beats do no harm.
+
+    Args:
+        settings: The installation's settings.
+        quiet: Whether it writes nothing to standard output, at a terminal neither.
 
     Raises:
         InfrastructureError: the broker does not answer.
@@ -82,6 +99,7 @@ def run_beat(settings: Settings) -> int:
     app = create_app(settings)
     require_broker(str(app.conf.broker_url))
     settings.home.mkdir(parents=True, exist_ok=True)
-    arguments = [*_quietly(settings), "beat", "--loglevel", settings.log_level]
+    arguments = [*_quietly(settings, quiet), "beat"]
+    arguments += ["--loglevel", settings.log_level]
     app.start([*arguments, "--pidfile", ""])
     return 0

@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from affidavit.cli.options import HomeOption, log_events, open_existing
+from affidavit.cli.output import print_json
 from affidavit.exit_codes import ExitCode
+
+EndJsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print one JSON document on standard output when it has ended."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -24,22 +32,30 @@ def worker(
     name: Annotated[
         str | None, typer.Option("--name", help="Name of this worker [random].")
     ] = None,
+    json: EndJsonOption = False,
     home: HomeOption = None,
 ) -> int:
     """Work on queued audits until stopped."""
-    from workers.processes import run_worker  # noqa: PLC0415
+    from workers.processes import new_name, run_worker  # noqa: PLC0415
 
     with open_existing(home) as services:
         log_events(services)
         settings = services.settings
-    return run_worker(settings, queue=queue, name=name) or ExitCode.DONE
+    chosen = name or new_name(queue)
+    code = run_worker(settings, queue=queue, name=chosen, quiet=json)
+    if json:
+        print_json({"worker": chosen, "queue": queue, "exit_code": code})
+    return code or ExitCode.DONE
 
 
-def beat(*, home: HomeOption = None) -> int:
+def beat(*, json: EndJsonOption = False, home: HomeOption = None) -> int:
     """Send the control workers a tick now and then, until stopped."""
     from workers.processes import run_beat  # noqa: PLC0415
 
     with open_existing(home) as services:
         log_events(services)
         settings = services.settings
-    return run_beat(settings) or ExitCode.DONE
+    code = run_beat(settings, quiet=json)
+    if json:
+        print_json({"exit_code": code})
+    return code or ExitCode.DONE

@@ -2,6 +2,8 @@
 """Worker processes: what keeps one from starting, and how one ends."""
 
 import json
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from storage.errors import SchemaOutdatedError
 from storage.worker_registry import live_workers
 from tests.support.deployment import deployed
 from tests.support.places import StorePlace
+from tests.support.processes import tell_reaper
 from workers.processes import run_worker
 
 
@@ -67,3 +70,39 @@ def test_a_worker_that_is_stopped_is_no_longer_alive(
     events = [json.loads(line) for line in lines]
     assert all(isinstance(event, dict) and event["event"] for event in events)
     assert "worker_stopping" in {event["event"] for event in events}
+
+
+def test_with_json_a_process_that_ends_says_so_in_one_document(
+    broker_url: str, sqlite_url: str, folder_place: StorePlace, tmp_path: Path
+) -> None:
+    """Standard output of `worker` and `beat` holds that document and nothing else."""
+    with deployed(
+        tmp_path / "d",
+        database_url=sqlite_url,
+        place=folder_place,
+        broker_url=broker_url,
+        # As at a terminal, where Celery would show its banner.
+        AFFIDAVIT_LOG_FORMAT="console",
+    ) as deployment:
+        ended = {}
+        for command in (("worker", "--queue", "control", "--name", "c-1"), ("beat",)):
+            out = deployment.folder / f"{command[0]}.out"
+            with out.open("wb") as stream, (deployment.folder / "err").open("wb") as e:
+                process = subprocess.Popen(
+                    deployment.command(*command, "--json"),
+                    env=deployment.environment,
+                    cwd=deployment.folder,
+                    stdout=stream,
+                    stderr=e,
+                )
+                tell_reaper(process.pid)
+                if command[0] == "worker":
+                    deployment.wait_for_workers("c-1")
+                else:
+                    time.sleep(5)
+                process.terminate()
+                process.wait(60)
+                tell_reaper(-process.pid)
+            ended[command[0]] = json.loads(out.read_text())
+    assert ended["worker"] == {"worker": "c-1", "queue": "control", "exit_code": 0}
+    assert ended["beat"] == {"exit_code": 0}

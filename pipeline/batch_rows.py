@@ -106,14 +106,12 @@ class RowWriter:
         self, slot: PreparedItem, *, status: ItemStatus, reason: Reason | None
     ) -> dict[str, object]:
         item = slot.item
-        shown = slot.content_sha256
-        if shown is not None and item.salt is not None:
-            shown = hashlib.sha256(item.salt + bytes.fromhex(shown)).hexdigest()
         return {
             "item_index": item.item_index,
             "item_id": item.item_id,
             "uri": item.item_id if item.salt is not None else item.uri,
-            "input_sha256": shown,
+            "input_sha256": _shown(slot.content_sha256, item.salt),
+            "truth_sha256": _shown(slot.truth_sha256, item.salt),
             "subject_token": item.subject_token,
             "groups": dict(item.groups),
             "status": status,
@@ -125,10 +123,19 @@ class RowWriter:
         }
 
 
+def _shown(digest: str | None, salt: bytes | None) -> str | None:
+    """Return a digest as artifacts show it: a guessed file must not be confirmed."""
+    if digest is None or salt is None:
+        return digest
+    return hashlib.sha256(salt + bytes.fromhex(digest)).hexdigest()
+
+
 def _sealed(slot: PreparedItem, fields: dict[str, Any]) -> ItemResult:
     """Return the row with the digest of its record."""
     draft = ItemResult(**fields)
-    digest = record_digest(draft, content_sha256=slot.content_sha256)
+    digest = record_digest(
+        draft, content_sha256=slot.content_sha256, truth_sha256=slot.truth_sha256
+    )
     return ItemResult(**(fields | {"record_digest": digest}))
 
 

@@ -109,12 +109,15 @@ class ManifestDigest:
         return self._hash.hexdigest()
 
 
-def record_digest(result: ItemResult, *, content_sha256: str | None) -> bytes:
+def record_digest(
+    result: ItemResult, *, content_sha256: str | None, truth_sha256: str | None = None
+) -> bytes:
     """Return the 32-byte digest of one item's canonical record.
 
     Args:
         result: The item as stored.
         content_sha256: Digest of the input's bytes, unsalted; None if it was not read.
+        truth_sha256: The same of the ground-truth mask; None if there is none.
     """
     record = {
         "index": result.item_index,
@@ -140,6 +143,8 @@ def record_digest(result: ItemResult, *, content_sha256: str | None) -> bytes:
         "absences": dict(result.absences),
         **_later_fields(result),
     }
+    if truth_sha256 is not None:
+        record["truth"] = truth_sha256
     return hashlib.sha256(canonical_bytes(record)).digest()
 
 

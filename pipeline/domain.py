@@ -100,5 +100,7 @@ class ItemResult:
     levels: tuple[Level, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     absences: Mapping[str, str] = field(default_factory=dict)
+    #: Of the ground-truth mask's bytes; salted like the input's.
+    truth_sha256: str | None = None
     #: SHA-256 of the canonical record, see `pipeline.digests`.
     record_digest: bytes = b""

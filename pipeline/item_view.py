@@ -80,6 +80,7 @@ def _document(
         "item_id": location.item_id,
         "uri": result.uri,
         "input_sha256": result.input_sha256,
+        "truth_sha256": result.truth_sha256,
         "status": result.status.value,
         "reason": result.reason.value if result.reason else None,
         "method": result.method,

@@ -66,10 +66,11 @@ ARTIFACT_SCHEMA = pa.schema(
                 )
             ),
         ),
+        pa.field("truth_sha256", pa.string()),
     ]
 )
 #: Columns that artifacts of earlier versions do not have.
-_LATER_COLUMNS = frozenset({"energy_retained", "mask", "levels"})
+_LATER_COLUMNS = frozenset({"energy_retained", "mask", "levels", "truth_sha256"})
 
 
 def write_artifact(
@@ -153,6 +154,7 @@ def _row(result: ItemResult) -> dict[str, object]:
         "energy_retained": result.energy_retained,
         "mask": result.mask_bits or None,
         "levels": [asdict(level) for level in result.levels] or None,
+        "truth_sha256": result.truth_sha256,
     }
 
 

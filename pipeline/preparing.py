@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,7 @@ class PreparedItem:
 
     item: ManifestItem
     content_sha256: str | None = None
+    truth_sha256: str | None = None
     pixels: npt.NDArray[np.float32] | None = None
     truth: npt.NDArray[np.bool_] | None = None
     label: int | None = None
@@ -76,6 +77,7 @@ class ItemPreparer:
     def prepare(self, item: ManifestItem) -> PreparedItem:
         """Return the item as arrays, or with the reason why not."""
         digest: str | None = None
+        mask: _Mask | None = None
         try:
             data = self._read(item)
             digest = hashlib.sha256(data).hexdigest()
@@ -86,11 +88,22 @@ class ItemPreparer:
                 plain = preprocess(image, self.preprocess)
                 del image
             pixels = normalise(plain, self.preprocess)
-            truth = self._truth(item, size)
+            mask = self._mask(item)
+            truth = None if mask is None else self._truth(mask, size)
         except ItemError as exc:
-            return PreparedItem(item=item, content_sha256=digest, reason=exc.reason)
+            return PreparedItem(
+                item=item,
+                content_sha256=digest,
+                truth_sha256=mask.sha256 if mask else None,
+                reason=exc.reason,
+            )
         return PreparedItem(
-            item=item, content_sha256=digest, pixels=pixels, truth=truth, label=label
+            item=item,
+            content_sha256=digest,
+            truth_sha256=mask.sha256 if mask else None,
+            pixels=pixels,
+            truth=truth,
+            label=label,
         )
 
     def _read(self, item: ManifestItem) -> bytes:
@@ -112,18 +125,27 @@ class ItemPreparer:
                 raise
             return None
 
-    def _truth(
-        self, item: ManifestItem, size: tuple[int, int]
-    ) -> npt.NDArray[np.bool_] | None:
+    def _mask(self, item: ManifestItem) -> "_Mask | None":
         if not item.mask_uri:
             return None
         try:
             data = self.reader.read(item.mask_uri)
         except ItemError as exc:
             raise ItemError(_MASK_REASONS.get(exc.reason, exc.reason)) from exc
-        limits = self.reader.limits
-        mask = decode_mask(data, size, limits=limits, budget=self.budget)
-        return preprocess_mask(mask, self.preprocess)
+        return _Mask(data, hashlib.sha256(data).hexdigest())
+
+    def _truth(self, mask: "_Mask", size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+        picture = decode_mask(
+            mask.data, size, limits=self.reader.limits, budget=self.budget
+        )
+        return preprocess_mask(picture, self.preprocess)
+
+
+class _Mask(NamedTuple):
+    """The bytes of a ground-truth mask and their digest."""
+
+    data: bytes
+    sha256: str
 
 
 def prepare_batches(

@@ -167,7 +167,9 @@ def _compare_rows(
         )
         return
     for row, result in zip(rows, results, strict=True):
-        digest = record_digest(result, content_sha256=row.input_sha256)
+        digest = record_digest(
+            result, content_sha256=row.input_sha256, truth_sha256=row.truth_sha256
+        )
         odd = _odd_column(row, result, shard)
         if digest != row.record_digest or odd is not None:
             findings.add(

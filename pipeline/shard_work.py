@@ -49,6 +49,9 @@ SHARD_FAILURES = (
     ValueError,
 )
 
+#: SHA-256 of an item's input and of its ground-truth mask, unsalted.
+_Digests = tuple[str | None, str | None]
+
 
 class Outcome(StrEnum):
     """How the work on a claim ended."""
@@ -136,7 +139,7 @@ def work_on(
         services.engine, claim, lease_s=settings.lease_s, stall_s=settings.stall_s
     ) as keeper:
         results: list[ItemResult] = []
-        contents: list[str | None] = []
+        digests: list[_Digests] = []
         halved = False
         batches = prepare_batches(
             context.preparer,
@@ -148,7 +151,7 @@ def work_on(
             for number, prepared in enumerate(batches, start=1):
                 output = context.executor.explain_batch(prepared)
                 results += output.results
-                contents += [slot.content_sha256 for slot in prepared]
+                digests += [(s.content_sha256, s.truth_sha256) for s in prepared]
                 halved = halved or output.halved
                 keeper.progress(number)
                 on_batch(len(prepared))
@@ -165,7 +168,7 @@ def work_on(
             services.engine,
             claim,
             artifact=artifact,
-            items=_rows(context.run_id, claim, results, contents),
+            items=_rows(context.run_id, claim, results, digests),
             counts=_counts(results),
             not_comparable=halved,
         )
@@ -228,7 +231,7 @@ def _rows(
     run_id: str,
     claim: Claim,
     results: list[ItemResult],
-    contents: list[str | None],
+    digests: list[_Digests],
 ) -> list[dict[str, Any]]:
     return [
         {
@@ -243,6 +246,7 @@ def _rows(
             "status": result.status.value,
             "reason": result.reason.value if result.reason else None,
             "input_sha256": content,
+            "truth_sha256": truth,
             "predicted": result.predicted,
             "target": result.target,
             "label": result.label,
@@ -254,7 +258,7 @@ def _rows(
             "absences": dict(result.absences),
             "record_digest": result.record_digest,
         }
-        for result, content in zip(results, contents, strict=True)
+        for result, (content, truth) in zip(results, digests, strict=True)
     ]
 
 

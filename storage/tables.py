@@ -212,6 +212,8 @@ class ItemTable(Table):
     absences: Mapped[dict[str, Any]]
     #: SHA-256 of the canonical record; the run's result digest is made of these.
     record_digest: Mapped[bytes]
+    #: SHA-256 of the ground-truth mask's bytes, unsalted; None where there is none.
+    truth_sha256: Mapped[str | None] = mapped_column(String(64))
 
 
 class WorkerTable(Table):

@@ -122,6 +122,9 @@ def test_no_identifier_is_in_any_cell_of_an_artifact(private: Workspace) -> None
     salted = {row["input_sha256"] for row in done}
     stored = {row["input_sha256"] for row in private.rows("items")}
     assert salted.isdisjoint(stored)
+    masks = {row["truth_sha256"] for row in done}
+    assert len(masks - {None}) == len(done)
+    assert masks.isdisjoint(row["truth_sha256"] for row in private.rows("items"))
 
 
 def test_no_identifier_is_in_any_other_table(private: Workspace) -> None:

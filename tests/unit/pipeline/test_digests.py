@@ -84,6 +84,7 @@ LEFT_OUT: dict[str, Any] = {
     "item_id": "e" * 32,
     "uri": "/elsewhere/3.png",
     "input_sha256": "f" * 64,
+    "truth_sha256": "f" * 64,
     "subject_token": None,
     "groups": {},
     "record_digest": b"x",

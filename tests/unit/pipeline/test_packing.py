@@ -61,6 +61,7 @@ DONE = replace(
     metrics={"b": -0.0, "a": 1e308},
     absences={"localisation_iou": "no_ground_truth"},
     energy_retained=0.75,
+    truth_sha256="f" * 64,
     mask_bits=b"\xa0",
     levels=(
         Level(keep_requested=0.25, keep_achieved=0.25, cut=1.0, energy_retained=0.6),

@@ -195,6 +195,7 @@ def explain(
     Raises:
         explain.errors.ExplainError: model, layer, targets or parameters are of no use.
     """
+    from explain.maps import dequantise  # noqa: PLC0415
     from explain.thresholded import Recipe, explain_thresholded  # noqa: PLC0415
 
     recipe = Recipe(
@@ -204,15 +205,17 @@ def explain(
         policy=policy,
         threshold=threshold,
     )
-    found = explain_thresholded(model, inputs, recipe, targets=targets, images=images)
+    found, tapped = explain_thresholded(
+        model, inputs, recipe, targets=targets, images=images
+    )
     return Explained(
         logits=found.attribution.logits.cpu().numpy(),
         targets=found.attribution.targets.cpu().numpy(),
-        maps=found.maps.cpu().numpy(),
+        maps=dequantise(found.stored).cpu().numpy(),
         masks=found.threshold.mask.cpu().numpy(),
         achieved=found.threshold.achieved.cpu().numpy(),
         status=tuple(str(status) for status in found.threshold.status),
-        layer=found.layer,
+        layer=tapped,
     )
 
 

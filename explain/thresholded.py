@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One batch through the whole engine: explain, store, enlarge, cut.
 
-What the pipeline does with the batches of a run, for whoever has one batch.
+A run does this with each of its batches, and the public API with the one it is given.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,11 +15,19 @@ from explain.context import DEFAULT_CHUNK, ItemContext
 from explain.draws import ItemDraws
 from explain.errors import UnknownNameError
 from explain.frozen import frozen
-from explain.maps import dequantise, pool_to_grid, quantise, upsample
-from explain.methods import METHODS, Attribution, create_method
+from explain.maps import StoredMaps, dequantise, pool_to_grid, quantise, upsample
+from explain.methods import METHODS, Attribution, Method, create_method
 from explain.metrics import target_probability
 from explain.scoring import TargetScorer
-from explain.thresholds import ThresholdContext, ThresholdResult, create_policy
+from explain.thresholds import (
+    ThresholdContext,
+    ThresholdPolicy,
+    ThresholdResult,
+    create_policy,
+)
+
+#: Streams of random draws, so that no two users of randomness share a number.
+METRICS_STREAM, METHOD_STREAM, POLICY_STREAM = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -27,16 +35,81 @@ class Thresholded:
     """The explanations of one batch.
 
     Attributes:
-        attribution: Logits, targets and raw maps.
-        maps: (N, h, w) float32, as the stored form gives them back.
+        attribution: Logits, targets and raw maps at the stored resolution.
+        probabilities: (N,) float64, softmax probability of the targets.
+        stored: The maps as they are written.
+        maps: (N, H, W) float32, what is written, enlarged to the input's size.
         threshold: The masks, at the input's size.
-        layer: Dotted name of the tapped layer, None for methods that tap none.
+        halved: Whether a pass was halved for lack of memory, which changes last bits.
     """
 
     attribution: Attribution
+    probabilities: Tensor
+    stored: StoredMaps
     maps: Tensor
     threshold: ThresholdResult
-    layer: str | None
+    halved: bool
+
+
+class Explainer:
+    """One method and one policy on one model, for many batches."""
+
+    def __init__(
+        self, model: nn.Module, method: Method, policy: ThresholdPolicy, *, grid: int
+    ) -> None:
+        """Take the parts.
+
+        Args:
+            model: The network, held by ``frozen`` while batches are explained.
+            method: What makes the maps.
+            policy: What cuts them.
+            grid: Side to which maps of pixel resolution are pooled; 0 pools none.
+        """
+        self._model = model
+        self._method = method
+        self._policy = policy
+        self._grid = grid
+
+    def explain(
+        self, inputs: Tensor, targets: Tensor | None, context: ItemContext
+    ) -> Attribution:
+        """Return the attribution at the resolution at which it is stored."""
+        attribution = self._method.explain(inputs, targets, context)
+        if not self._grid:
+            return attribution
+        return replace(attribution, maps=pool_to_grid(attribution.maps, self._grid))
+
+    def __call__(
+        self, inputs: Tensor, targets: Tensor | None, context: ItemContext
+    ) -> Thresholded:
+        """Return the batch explained and cut; the cut starts from what is stored.
+
+        Shape: inputs (N, C, H, W), targets (N,) int64 or None for the predicted.
+        """
+        attribution = self.explain(inputs, targets, context)
+        probabilities = target_probability(attribution.logits, attribution.targets)
+        stored = quantise(attribution.maps)
+        maps = upsample(dequantise(stored), (inputs.shape[2], inputs.shape[3]))
+        score = TargetScorer(self._model, attribution.targets, context.chunk)
+        threshold = self._policy.apply(
+            maps,
+            ThresholdContext(
+                inputs=inputs,
+                images=context.images,
+                targets=attribution.targets,
+                probabilities=probabilities,
+                score=score,
+                draws=replace(context.draws, stream=POLICY_STREAM),
+            ),
+        )
+        return Thresholded(
+            attribution=attribution,
+            probabilities=probabilities,
+            stored=stored,
+            maps=maps,
+            threshold=threshold,
+            halved=attribution.halved or threshold.halved or score.halved,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,20 +144,22 @@ def explain_thresholded(
     *,
     targets: Tensor | None = None,
     images: Tensor | None = None,
-) -> Thresholded:
-    """Return the batch's explanations, thresholded; the model is left as it was.
+) -> tuple[Thresholded, str | None]:
+    """Return the batch's explanations and the tapped layer's name.
+
+    The model is left as it was. The name is None for methods that tap no layer.
 
     Shape: inputs (N, C, H, W), targets (N,) int64, images (N, C, H, W) in [0, 1].
 
     Raises:
         ExplainError: model, layer, targets or parameters are of no use.
     """
-    rule = create_policy(recipe.policy, **recipe.threshold)
     if recipe.method not in METHODS:
         raise UnknownNameError("method", recipe.method, METHODS)
     card = METHODS[recipe.method]
+    policy = create_policy(recipe.policy, **recipe.threshold)
     context = ItemContext(
-        draws=ItemDraws.counted(len(inputs), recipe.seed),
+        draws=ItemDraws(recipe.seed, tuple(range(len(inputs))), METHOD_STREAM),
         images=images,
         chunk=recipe.chunk,
     )
@@ -93,26 +168,7 @@ def explain_thresholded(
             resolve_layer(model, recipe.layer, inputs[:1]) if card.needs_layer else None
         )
         method = create_method(recipe.method, model, tapped, **recipe.parameters)
-        attribution = method.explain(inputs, targets, context)
-        native = attribution.maps
-        if card.pixel_resolution:
-            native = pool_to_grid(native, recipe.grid)
-        maps = dequantise(quantise(native))
-        size = (int(inputs.shape[2]), int(inputs.shape[3]))
-        classes = attribution.targets
-        result = rule.apply(
-            upsample(maps, size),
-            ThresholdContext(
-                inputs=inputs,
-                images=images,
-                targets=classes,
-                probabilities=target_probability(attribution.logits, classes),
-                score=TargetScorer(model, classes, recipe.chunk),
-            ),
-        )
-    return Thresholded(
-        attribution=attribution,
-        maps=maps,
-        threshold=result,
-        layer=tapped.name if tapped is not None else None,
-    )
+        grid = recipe.grid if card.pixel_resolution else 0
+        explainer = Explainer(model, method, policy, grid=grid)
+        found = explainer(inputs, targets, context)
+    return found, tapped.name if tapped is not None else None

@@ -6,7 +6,7 @@ be written.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,24 +14,19 @@ from torch import Tensor, nn
 from explain.architectures import TappedLayer, resolve_layer
 from explain.context import ItemContext
 from explain.draws import ItemDraws
-from explain.maps import StoredMaps, dequantise, pool_to_grid, quantise, upsample
 from explain.methods import METHODS, Attribution, Method, create_method
-from explain.metrics import Metric, MetricBatch, create_metric, target_probability
+from explain.metrics import Metric, MetricBatch, create_metric
 from explain.remedies import with_remedies
-from explain.scoring import TargetScorer
-from explain.thresholds import (
-    Need,
-    ThresholdContext,
-    ThresholdPolicy,
-    ThresholdResult,
-    create_policy,
+from explain.thresholded import (
+    METHOD_STREAM,
+    METRICS_STREAM,
+    Explainer,
+    Thresholded,
 )
+from explain.thresholds import Need, ThresholdPolicy, create_policy
 from pipeline.batch_rows import Columns, MeasuredBatch
 from pipeline.policies import policy_arguments
 from pipeline.run_plan import RunPlan
-
-#: Streams of random draws, so that no two users of randomness share a number.
-METRICS_STREAM, METHOD_STREAM, POLICY_STREAM = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +70,14 @@ class Engine:
         if card.needs_layer:
             example = torch.zeros((1, *plan.input_shape), device=device)
             layer = resolve_layer(model, plan.layer, example)
-        self._method = planned_method(plan, model, layer)
-        self._pooled = card.pixel_resolution
         self._policy: ThresholdPolicy = create_policy(
             plan.policy, **policy_arguments(plan)
+        )
+        self._explainer = Explainer(
+            model,
+            planned_method(plan, model, layer),
+            self._policy,
+            grid=plan.grid if card.pixel_resolution else 0,
         )
         self._metrics: list[Metric] = [create_metric(name) for name in plan.metrics]
         self._mean = torch.tensor(plan.mean, device=device)[:, None, None]
@@ -92,29 +91,18 @@ class Engine:
     def measure(self, batch: BatchInputs) -> MeasuredBatch:
         """Return the batch explained, cut and measured."""
         context = self._context(batch, batch.inputs)
-        attribution = self._explain(batch.inputs, batch.targets, context)
-        probabilities = target_probability(attribution.logits, attribution.targets)
-        stored = quantise(attribution.maps)
-        size = (batch.inputs.shape[2], batch.inputs.shape[3])
-        maps = upsample(dequantise(stored), size)
-        threshold, halved = self._threshold(
-            batch, maps, attribution, probabilities, context.images
-        )
+        found = self._explainer(batch.inputs, batch.targets, context)
         columns: Columns = {}
         if self._metrics:
-            columns = self._measured(
-                self._metric_batch(
-                    batch, attribution, probabilities, stored, maps, threshold
-                )
-            )
+            columns = self._measured(self._metric_batch(batch, found))
         return MeasuredBatch(
-            attribution=attribution,
-            probabilities=probabilities,
-            stored=stored,
-            threshold=threshold,
+            attribution=found.attribution,
+            probabilities=found.probabilities,
+            stored=found.stored,
+            threshold=found.threshold,
             cut_based=self._policy.cut_based,
             columns=columns,
-            halved=attribution.halved or halved,
+            halved=found.halved,
         )
 
     def _context(self, batch: BatchInputs, inputs: Tensor) -> ItemContext:
@@ -124,36 +112,6 @@ class Engine:
         draws = ItemDraws(self._plan.seed, batch.indices, METHOD_STREAM)
         return ItemContext(draws=draws, images=images, chunk=self._plan.chunk)
 
-    def _explain(
-        self, inputs: Tensor, targets: Tensor | None, context: ItemContext
-    ) -> Attribution:
-        """Return the attribution at the resolution at which it is stored."""
-        attribution = self._method.explain(inputs, targets, context)
-        if not self._pooled:
-            return attribution
-        pooled = pool_to_grid(attribution.maps, self._plan.grid)
-        return replace(attribution, maps=pooled)
-
-    def _threshold(
-        self,
-        batch: BatchInputs,
-        maps: Tensor,
-        attribution: Attribution,
-        probabilities: Tensor,
-        images: Tensor | None,
-    ) -> tuple[ThresholdResult, bool]:
-        """Return the masks, and whether a pass of the search was halved."""
-        score = TargetScorer(self._model, attribution.targets, self._plan.chunk)
-        context = ThresholdContext(
-            inputs=batch.inputs,
-            images=images,
-            targets=attribution.targets,
-            probabilities=probabilities,
-            score=score,
-            draws=ItemDraws(self._plan.seed, batch.indices, POLICY_STREAM),
-        )
-        return self._policy.apply(maps, context), score.halved
-
     def _measured(self, batch: MetricBatch) -> Columns:
         columns: dict[str, tuple[list[float], tuple[str | None, ...]]] = {}
         for metric in self._metrics:
@@ -161,32 +119,25 @@ class Engine:
                 columns[key] = (column.values.tolist(), column.absent)
         return columns
 
-    def _metric_batch(
-        self,
-        batch: BatchInputs,
-        attribution: Attribution,
-        probabilities: Tensor,
-        stored: StoredMaps,
-        maps: Tensor,
-        threshold: ThresholdResult,
-    ) -> MetricBatch:
+    def _metric_batch(self, batch: BatchInputs, found: Thresholded) -> MetricBatch:
         draws = ItemDraws(self._plan.seed, batch.indices, METRICS_STREAM)
         shape = tuple(batch.inputs.shape[1:])
 
         def explain_again(inputs: Tensor, targets: Tensor) -> Attribution:
-            return self._explain(inputs, targets, self._context(batch, inputs))
+            context = self._context(batch, inputs)
+            return self._explainer.explain(inputs, targets, context)
 
         return MetricBatch(
             inputs=batch.inputs,
-            targets=attribution.targets,
-            probabilities=probabilities,
-            stored=stored,
-            maps=maps,
-            mask=threshold.mask,
+            targets=found.attribution.targets,
+            probabilities=found.probabilities,
+            stored=found.stored,
+            maps=found.maps,
+            mask=found.threshold.mask,
             ground_truth=batch.ground_truth,
             has_truth=batch.has_truth,
             valid=batch.valid,
-            output_change=attribution.output_change,
+            output_change=found.attribution.output_change,
             forward=self._model,
             explain=explain_again,
             noise=lambda draw: draws.uniform(draw, shape).to(batch.inputs.device),

@@ -35,7 +35,9 @@ def live_layers(
     that are no places do not count. NaN is not zero.
 
     None means that nothing can be said: the model has no real weights (the meta
-    device), or it cannot be differentiated as it is.
+    device), it cannot be differentiated as it is (quantised, or cut off by no_grad),
+    or the graph of two whole images does not fit into memory, which a run that
+    differentiates the head alone does not need. Its items are then judged one by one.
 
     Raises:
         InvalidTargetError: the target is out of range.

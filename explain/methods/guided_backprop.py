@@ -18,49 +18,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from explain.architectures.tapped import TappedLayer
-from explain.context import ItemContext
 from explain.errors import UnsupportedModelError
 from explain.frozen import frozen
 from explain.methods.input_forward import InputForward, input_forward
-from explain.methods.input_gradient import largest_magnitude
-from explain.methods.method import Attribution, chosen_targets
+from explain.methods.input_gradient import InputGradient
+from explain.methods.method import chosen_targets
 
 
-class GuidedBackprop:
-    """Guided backpropagation through one model."""
+class GuidedBackprop(InputGradient):
+    """The input gradient of one model with every ReLU's backward pass guided.
+
+    Raises ``UnsupportedModelError`` where the model has no ReLU.
+    """
 
     name = "guided_backprop"
 
-    def __init__(self, model: nn.Module, layer: TappedLayer | None = None) -> None:  # noqa: ARG002 - every method is built alike
-        self._model = model
-
-    @property
-    def passes(self) -> float:
-        """One forward and one whole backward pass, which counts two."""
-        return 3.0
-
-    def explain(
-        self,
-        inputs: Tensor,
-        targets: Tensor | None,
-        context: ItemContext | None = None,  # noqa: ARG002 - nothing random here
-    ) -> Attribution:
-        """Return the guided gradient's largest magnitude over channels.
-
-        Each further target costs one more backward pass. The model is given back
-        as it was, also when it raises.
-
-        Shape: inputs (N, C, H, W), targets (N,) or (N, T) int64 -> maps (N, H, W).
-
-        Raises:
-            InvalidTargetError: a target class the model does not have.
-            UnsupportedModelError: the model has no ReLU, or cuts gradients off.
-        """
-        with frozen(self._model):
-            forward = guided_forward(self._model, inputs)
-            classes = chosen_targets(forward.logits, targets)
-            return forward.attribution(classes, largest_magnitude)
+    def forward(self, inputs: Tensor) -> InputForward:
+        """Return the forward pass whose backward pass is guided."""
+        return guided_forward(self._model, inputs)
 
 
 def guided_gradient(model: nn.Module, inputs: Tensor, classes: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from explain.architectures.tapped import TappedLayer
 from explain.context import ItemContext
 from explain.frozen import frozen
-from explain.methods.input_forward import input_forward
+from explain.methods.input_forward import InputForward, input_forward
 from explain.methods.method import Attribution, chosen_targets
 
 
@@ -47,9 +47,13 @@ class InputGradient:
             UnsupportedModelError: the class scores do not depend on the input.
         """
         with frozen(self._model):
-            forward = input_forward(self._model, inputs)
+            forward = self.forward(inputs)
             classes = chosen_targets(forward.logits, targets)
             return forward.attribution(classes, largest_magnitude)
+
+    def forward(self, inputs: Tensor) -> InputForward:
+        """Return the forward pass whose gradient at the input makes the map."""
+        return input_forward(self._model, inputs)
 
 
 def largest_magnitude(gradient: Tensor) -> Tensor:

@@ -99,12 +99,13 @@ class KernelShap:
             size = min(per_pass(len(inputs), given.chunk), self._samples)
             switches = _padded(asked, parts, size).to(inputs.device)
 
-            def switched(start: int, stop: int) -> Tensor:
-                on = parts.visible(switches[:, start:stop])[:, :, None]
-                return torch.where(on, inputs[:, None], baseline[:, None])
-
             scores, halved = perturbed_scores(
-                self._model, classes, switches.shape[1], size, switched, logit
+                self._model,
+                classes,
+                switches.shape[1],
+                size,
+                parts.switched(inputs, baseline, switches),
+                logit,
             )
             whole = logit(logits[:, None], as_columns(classes))[:, 0]
             values = scores.new_zeros(*whole.shape, max(parts.counts))

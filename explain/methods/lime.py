@@ -93,16 +93,12 @@ class Lime:
             baseline = part_baseline(inputs, parts, self._baseline)
             switches = _switches(parts, self._samples, given.draws).to(inputs.device)
 
-            def switched(start: int, stop: int) -> Tensor:
-                on = parts.visible(switches[:, start:stop])[:, :, None]
-                return torch.where(on, inputs[:, None], baseline[:, None])
-
             scores, halved = perturbed_scores(
                 self._model,
                 classes,
                 self._samples,
                 per_pass(len(inputs), given.chunk),
-                switched,
+                parts.switched(inputs, baseline, switches),
                 probability,
             )
             values = scores.new_zeros(len(inputs), scores.shape[2], max(parts.counts))

@@ -6,6 +6,7 @@ Superpixel Methods"; quickshift, Vedaldi and Soatto 2008, "Quick Shift and Kerne
 Methods for Mode Seeking".
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -44,6 +45,23 @@ class Superpixels:
         """
         places = self.labels[:, None].expand(-1, switched_on.shape[1], -1)
         return switched_on.gather(2, places).view(*places.shape[:2], *self.size)
+
+    def switched(
+        self, inputs: Tensor, baseline: Tensor, switches: Tensor
+    ) -> Callable[[int, int], Tensor]:
+        """Return what makes the inputs of a range of switchings.
+
+        A superpixel that is off shows the baseline.
+
+        Shape: inputs, baseline (N, C, H, W), switches (N, S, P) bool -> a range
+        [start, stop) gives (N, stop - start, C, H, W).
+        """
+
+        def between(start: int, stop: int) -> Tensor:
+            on = self.visible(switches[:, start:stop])[:, :, None]
+            return torch.where(on, inputs[:, None], baseline[:, None])
+
+        return between
 
     def spread(self, values: Tensor) -> Tensor:
         """Return maps in which each pixel has the value of its part.

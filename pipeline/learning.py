@@ -63,6 +63,7 @@ def learn(
     reward = reward or Reward()
     lower = _is_lower_better(quality)
     plans = [RunPlan.from_json(run.plan) for run in runs]
+    _require_alike(runs, plans)
     arms = [_arm(run, plan) for run, plan in zip(runs, plans, strict=True)]
     if len(set(arms)) < 2:
         raise SpecError(
@@ -110,6 +111,24 @@ def _is_lower_better(quality: str) -> bool:
         f"--quality: '{quality}' is no measured value between 0 and 1; there are "
         f"{', '.join(sorted(known))}."
     )
+
+
+def _require_alike(runs: Sequence[RunTable], plans: Sequence[RunPlan]) -> None:
+    """Nothing happens if the runs differ in their policy alone.
+
+    A reward that also depends on another network or method would be put down to the
+    policy. Items may differ: features say what kind of item each is.
+    """
+    kinds = {
+        (run.model_digest, plan.method_name, plan.layer, plan.target)
+        for run, plan in zip(runs, plans, strict=True)
+    }
+    if len(kinds) > 1:
+        raise SpecError(
+            "Expected runs of one network, method, layer and target that differ in "
+            "their threshold policy alone, got runs that differ in more; leave the "
+            "others out."
+        )
 
 
 def _arm(run: RunTable, plan: RunPlan) -> Arm:

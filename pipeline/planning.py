@@ -29,7 +29,7 @@ from pipeline.digests import spec_digest
 from pipeline.errors import ModelError, SpecError
 from pipeline.executor import Executor
 from pipeline.labels import ClassNames
-from pipeline.models.loading import HUB, LoadedModel, load_model
+from pipeline.models.loading import LoadedModel, load_model
 from pipeline.outlook import ForeseenSource
 from pipeline.paths import AllowedRoots
 from pipeline.policies import planned_arguments
@@ -38,7 +38,7 @@ from pipeline.probing import probe
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.sources.source import Source
-from pipeline.spec import AuditSpec
+from pipeline.spec import HUB, AuditSpec
 from pipeline.spec_checks import CheckedSpec, check_spec
 
 #: A shard should take about this long, so that a crash costs little.
@@ -183,6 +183,7 @@ def _probe(
         class_count=classes.count,
         classes=classes.names,
         map_shape=list(probed.map_shape),
+        passes_per_item=probed.passes_per_item,
         item_seconds=probed.item_seconds,
         shard_size=shard_size(
             spec.run.shard_size,

@@ -36,11 +36,13 @@ class Probed:
     Attributes:
         class_count: Outputs of the network.
         map_shape: Height and width of a stored map.
-        item_seconds: What an item should take, from one timed batch.
+        passes_per_item: What an item costs, in forward passes.
+        item_seconds: What it should take, from one timed batch.
     """
 
     class_count: int
     map_shape: tuple[int, int]
+    passes_per_item: float
     item_seconds: float
 
 
@@ -68,10 +70,44 @@ def probe(
                 tried_s = (time.perf_counter() - started) / len(noise)
             else:
                 classes, shape = _priced(plan, module, layer, noise)
-            seconds = _item_seconds(plan, method, module, device, tried_s)
+            policy = create_policy(plan.policy, **policy_arguments(plan))
+            cost = _Cost.of(plan, method.passes, policy.passes)
+            seconds = _item_seconds(plan, cost, module, device, tried_s)
     finally:
         torch.set_num_threads(before)
-    return Probed(class_count=classes, map_shape=shape, item_seconds=seconds)
+    return Probed(
+        class_count=classes,
+        map_shape=shape,
+        passes_per_item=cost.passes,
+        item_seconds=seconds,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cost:
+    """What an item costs, in forward passes.
+
+    Attributes:
+        explanation: Of one explanation.
+        explanations: How many are made: the item's own, and those of metrics.
+        others: Of the policy and of metrics, beside explanations.
+    """
+
+    explanation: float
+    explanations: int
+    others: float
+
+    @classmethod
+    def of(cls, plan: RunPlan, method: float, policy: float) -> "_Cost":
+        """Return the cost of an item of the plan."""
+        again = sum(METRICS[name].explanations_per_item for name in plan.metrics)
+        others = policy + plan.forwards_per_item - again
+        return cls(explanation=method, explanations=1 + again, others=others)
+
+    @property
+    def passes(self) -> float:
+        """All of it."""
+        return self.explanation * self.explanations + self.others
 
 
 def _tried(plan: RunPlan, method: Method, noise: Tensor) -> tuple[int, tuple[int, int]]:
@@ -110,7 +146,7 @@ def _priced(
 
 def _item_seconds(
     plan: RunPlan,
-    method: Method,
+    cost: _Cost,
     module: nn.Module,
     device: torch.device,
     tried_s: float,
@@ -121,16 +157,13 @@ def _item_seconds(
     repeats the head alone (Ablation-CAM) is not known beforehand.
     """
     inputs = torch.zeros((plan.batch_size, *plan.input_shape), device=device)
-    policy = create_policy(plan.policy, **policy_arguments(plan))
     with torch.no_grad():
         module(inputs[:1])
         started = time.perf_counter()
         module(inputs).cpu()
         elapsed = time.perf_counter() - started
-    again = sum(METRICS[name].explanations_per_item for name in plan.metrics)
     forward_s = elapsed / plan.batch_size
-    explain_s = forward_s * method.passes
+    explain_s = forward_s * cost.explanation
     if tried_s > 3 * explain_s:
         explain_s = tried_s
-    others = policy.passes + plan.forwards_per_item - again
-    return explain_s * (1 + again) + forward_s * others
+    return explain_s * cost.explanations + forward_s * cost.others

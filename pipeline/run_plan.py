@@ -46,6 +46,7 @@ class RunPlan:
         classes: Their names, None where they are numbered.
         roots: Folders that the run may read.
         forwards_per_item: Cost of the metrics, in forward passes.
+        passes_per_item: Cost of method, policy and metrics, in forward passes.
         item_seconds: Measured on a warm-up batch; None when it was not measured.
         shard_size: Items in a shard.
         versions: Software that decides numbers.
@@ -77,6 +78,7 @@ class RunPlan:
     method_arguments: dict[str, Any] = field(default_factory=dict)
     remedies: dict[str, Any] = field(default_factory=dict)
     grid: int = 28
+    passes_per_item: float | None = None
     chunk: int = 64
     versions: dict[str, str] = field(default_factory=dict)
 

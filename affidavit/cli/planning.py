@@ -46,7 +46,7 @@ def plan(
         "device": fixed.device,
         "threads": fixed.threads,
         "classes": fixed.class_count,
-        "forwards_per_item": 1 + fixed.forwards_per_item,
+        "passes_per_item": fixed.passes_per_item,
         "item_seconds": fixed.item_seconds,
         "estimated_seconds": seconds,
         "bytes_per_item": item_bytes(fixed),
@@ -64,8 +64,9 @@ def plan(
         f"  items        {items:,} in {document['shards']:,} shards of at most "
         f"{fixed.shard_size}, batches of {fixed.batch_size}"
     )
-    say(f"  layer        {fixed.layer} ({fixed.layer_reason})")
-    say(f"  cost         {document['forwards_per_item']} forward passes an item")
+    layer = f"{fixed.layer} ({fixed.layer_reason})" if fixed.layer else "none"
+    say(f"  layer        {layer}")
+    say(f"  cost         about {fixed.passes_per_item:,.0f} forward passes an item")
     say(f"  time         about {time_text(seconds)} on one {fixed.device} worker")
     say(
         f"  artifacts    about {item_bytes(fixed)} bytes an item, "

@@ -19,11 +19,9 @@ from pipeline.models.weights import (
     read_state,
     state_sha256,
 )
-from pipeline.spec import ModelSpec
+from pipeline.spec import HUB, ModelSpec
 
 GROUP = "affidavit.models"
-#: `weights: hub` is how a spec says that weights may be fetched at run time.
-HUB = "hub"
 
 #: What a network's code raises for arguments that do not suit it.
 _BUILD_FAILURES = (

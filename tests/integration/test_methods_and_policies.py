@@ -207,9 +207,28 @@ def test_policies_are_learned_from_runs_and_applied(workspace: Workspace) -> Non
     one = workspace.call("learn", small["run"], small["run"], *arguments)
     assert one.code == 2
     assert "two different threshold policies" in one.err
+    other, _ = run(workspace, explain={"method": "hirescam"}, threshold={"keep": 0.2})
+    mixed = workspace.call("learn", small["run"], other["run"], *arguments)
+    assert mixed.code == 2
+    assert "differ in their threshold policy alone" in mixed.err
     odd = workspace.call("learn", small["run"], large["run"], "--quality", "speed")
     assert odd.code == 2
     assert "localisation_iou" in odd.err
+
+
+def test_the_plan_prices_method_policy_and_metrics(workspace: Workspace) -> None:
+    """What an item costs is said before work starts, repeated explanations included."""
+    spec = workspace.write_spec(
+        "price.yaml",
+        explain={"method": "rise", "parameters": {"masks": 9}},
+        threshold={"policy": "dynamic", "by": "confidence"},
+        metrics=["deletion", "max_sensitivity"],
+    )
+    answer = workspace.call("plan", spec, "--json")
+    assert answer.code == 0, answer.err
+    # Eleven explanations of ten passes; thirteen of the search; twenty of the curve.
+    assert answer.document["passes_per_item"] == 11 * 10 + 13 + 20
+    assert "layer        none" in workspace.call("plan", spec).out
 
 
 def test_a_run_without_masks_cannot_be_calibrated(workspace: Workspace) -> None:

@@ -41,7 +41,6 @@ def spec_digest(spec: "AuditSpec", plan: "RunPlan") -> str:
     content["model"]["layer"] = plan.layer
     content["model"]["classes"] = plan.classes
     content["run"]["threads"] = plan.threads
-    content["run"]["chunk"] = plan.chunk
     content["explain"]["parameters"] = plan.method_arguments
     for name in spec.explain.remedies:
         content["explain"][name] = plan.remedies.get(name)

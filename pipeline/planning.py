@@ -235,6 +235,7 @@ def _draft_plan(
             if given is not None
         },
         grid=explain.grid,
+        chunk=run.chunk,
         target="predicted",
         policy=threshold.policy,
         policy_arguments=arguments,

@@ -314,6 +314,13 @@ class RunSpec(SpecSection):
         description="Threads of one worker on the CPU; null takes the cores of the "
         "machine that plans the run. Fixed in the manifest.",
     )
+    chunk: int = Field(
+        default=64,
+        ge=1,
+        le=65_536,
+        description="Most images in one forward pass of a method or policy that makes "
+        "many; bounds memory. Decides last bits, so it is fixed in the manifest.",
+    )
     max_attempts: int = Field(
         default=3, ge=1, le=20, description="Attempts before a shard is dead."
     )

@@ -66,5 +66,6 @@ run:
   seed: 0
   device: auto                      # auto, cpu, cuda, cuda:N or mps
   threads: null                     # of one worker on the CPU; null: all cores
+  chunk: 64                         # most images in one pass of methods that make many
   max_attempts: 3                   # before a shard is given up
 """

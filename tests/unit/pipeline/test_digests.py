@@ -207,6 +207,7 @@ def test_places_and_shards_are_not_in_the_specs_digest(sections: Any) -> None:
     [
         {"run": {"batch_size": 8}},
         {"run": {"seed": 1}},
+        {"run": {"chunk": 8}},
         {"threshold": {"keep": 0.2}},
         {"metrics": ["completeness"]},
         {"explain": {"target": "label"}},
@@ -226,7 +227,6 @@ def test_whatever_decides_results_is_in_the_specs_digest(sections: Any) -> None:
     [
         {"layer": "layer3"},
         {"threads": 3},
-        {"chunk": 8},
         {"classes": ["b", "a"]},
         {"method_arguments": {"samples": 3}},
         {"remedies": {"fusion": {"scales": [0.5, 1.0]}}},

@@ -9,7 +9,6 @@ import hashlib
 import io
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from ledger.checkpoint import SigningKey
 from pipeline.aggregation import Aggregate, ItemRow, MetricSummary
 from pipeline.criteria import AGGREGATES, evaluate, parse_criterion
 from pipeline.digests import result_digest
-from pipeline.errors import InfrastructureError
+from pipeline.finaliser_end import ended_in_order
 from pipeline.finaliser_keeper import FinaliserKeeper
 from pipeline.item_names import failed_items, item_names
 from pipeline.reports.document import build_document, document_bytes
@@ -42,21 +41,13 @@ from pipeline.signing import write_signed_checkpoint
 from pipeline.spec import AuditSpec
 from pipeline.stored_items import ItemLookup, pixels_of
 from storage.engine import epoch_now, reading
-from storage.errors import FencedOutError, StorageError
-from storage.finalisers import (
-    claim_finaliser,
-    fail_run,
-    finish_run,
-    renew_finaliser,
-)
+from storage.errors import FencedOutError
+from storage.finalisers import claim_finaliser, finish_run
 from storage.items import iterate_items
 from storage.manifests import find_location
 from storage.runs import get_run, list_shards
 from storage.states import ItemStatus, RunState, ShardState
 from storage.tables import AuditTable, ItemTable, RunTable, ShardTable
-
-#: Where a finaliser was disturbed, the run may be finalised again after this long.
-RETRY_AFTER_S = 2.0
 
 #: Parts of the plan that the report has in other places, or that are only about the
 #: machine that planned the run.
@@ -97,7 +88,7 @@ def finalise(
     fence = claim_finaliser(services.engine, run_id, lease_s=lease_s)
     if fence is None:
         return None
-    with _ended_in_order(services, run_id, fence):
+    with ended_in_order(services, run_id, fence):
         try:
             with FinaliserKeeper(
                 services.engine, run_id, fence=fence, lease_s=lease_s
@@ -108,50 +99,6 @@ def finalise(
     if key is not None:
         write_signed_checkpoint(services, key)
     return state
-
-
-@contextmanager
-def _ended_in_order(services: Services, run_id: str, fence: int) -> Iterator[None]:
-    """A run whose report cannot be written is failed; one that was disturbed is not.
-
-    What disturbs (a server, a store, a full disk, Ctrl-C) passes, so the lease ends
-    soon and the run is finalised again. Anything else would come again for ever.
-    """
-    try:
-        yield
-    except Exception as exc:
-        if is_passing(exc):
-            _give_back(services, run_id, fence)
-        else:
-            with suppress(StorageError):
-                fail_run(
-                    services.engine,
-                    run_id,
-                    fence=fence,
-                    error=f"Its report could not be written ({type(exc).__name__}); "
-                    f"mend the cause and run 'affidavit resume {run_id}'.",
-                    actor=services.actor,
-                )
-        raise
-    except BaseException:
-        _give_back(services, run_id, fence)
-        raise
-
-
-def is_passing(error: Exception) -> bool:
-    """Whether an error is about the surroundings and not about the run.
-
-    The system numbers its errors; an OSError without a number is a library's word for
-    bytes that it cannot read.
-    """
-    if isinstance(error, OSError):
-        return error.errno is not None
-    return isinstance(error, StorageError | InfrastructureError)
-
-
-def _give_back(services: Services, run_id: str, fence: int) -> None:
-    with suppress(StorageError):
-        renew_finaliser(services.engine, run_id, fence=fence, lease_s=RETRY_AFTER_S)
 
 
 def _finalise(

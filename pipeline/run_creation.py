@@ -3,6 +3,7 @@
 
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -61,40 +62,66 @@ def create_run(
                 "queue": queue,
             },
         )
-        digest, ids = ManifestDigest(), ManifestIds()
-        total = 0
-        for chunk in _chunks(audit.source.items()):
-            rows = _location_rows(session, audit, run_id, total, chunk)
-            for row in rows:
-                digest.add(row)
-                ids.add(row["item_id"])
-            write_locations(session, rows)
-            total += len(chunk)
-            on_items(len(chunk))
-        duplicates = mark_duplicates(session, run_id)
-        if duplicates:
-            for item_index, earlier in iterate_duplicates(session, run_id):
-                ids.add_duplicate(item_index, earlier)
+        manifest = _write_manifest(session, audit, run_id, on_items)
         complete_plan(
             session,
             run_id,
-            items_total=total,
+            items_total=manifest.items,
             shard_size=audit.plan.shard_size,
             max_attempts=audit.written.run.max_attempts,
-            manifest_digest=digest.hexdigest(),
+            manifest_digest=manifest.digest,
             actor=services.actor,
             details={
                 "spec": audit.spec_sha256,
                 "model": audit.model_sha256,
                 "setup": document_digest(resolved, plan),
                 "written": document_digest(written),
-                "ids": ids.hexdigest(),
-                "duplicates": duplicates,
+                "ids": manifest.ids,
+                "duplicates": manifest.duplicates,
                 "queue": queue,
                 "plugins": services.settings.plugins,
             },
         )
     return run_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Manifest:
+    """What was written: how many items and duplicates, and the digests of both."""
+
+    items: int
+    duplicates: int
+    digest: str
+    ids: str
+
+
+def _write_manifest(
+    session: Session,
+    audit: PreparedAudit,
+    run_id: str,
+    on_items: Callable[[int], None],
+) -> _Manifest:
+    """Return what the source lists, which is now in the manifest, chunk by chunk."""
+    digest, ids = ManifestDigest(), ManifestIds()
+    total = 0
+    for chunk in _chunks(audit.source.items()):
+        rows = _location_rows(session, audit, run_id, total, chunk)
+        for row in rows:
+            digest.add(row)
+            ids.add(row["item_id"])
+        write_locations(session, rows)
+        total += len(chunk)
+        on_items(len(chunk))
+    duplicates = mark_duplicates(session, run_id)
+    if duplicates:
+        for item_index, earlier in iterate_duplicates(session, run_id):
+            ids.add_duplicate(item_index, earlier)
+    return _Manifest(
+        items=total,
+        duplicates=duplicates,
+        digest=digest.hexdigest(),
+        ids=ids.hexdigest(),
+    )
 
 
 def _chunks(items: Iterator[SourceItem]) -> Iterator[list[SourceItem]]:

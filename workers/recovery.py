@@ -10,7 +10,8 @@ import structlog
 
 from ledger.checkpoint import SigningKey
 from ledger.errors import BrokenLedgerError, LedgerError
-from pipeline.finalising import finalise, is_passing
+from pipeline.finaliser_end import is_passing
+from pipeline.finalising import finalise
 from pipeline.services import Services
 from pipeline.shard_work import INFRASTRUCTURE_FAILURES, SHARD_FAILURES
 from pipeline.signing import open_signing_key, write_signed_checkpoint

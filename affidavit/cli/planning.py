@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command that foresees an audit: plan."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from affidavit.cli.options import HomeOption, JsonOption, SpecArgument, open_services
 from affidavit.cli.output import print_json, say, size_text, time_text, warn
 from affidavit.cli.progress import open_progress
+
+if TYPE_CHECKING:
+    from pipeline.planning import PreparedAudit
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +27,7 @@ def plan(
     with open_services(home) as services:
         # Before torch is loaded, which takes seconds: most mistakes show here.
         checked = check_spec(services, spec)
-        from pipeline.planning import item_bytes, prepare_checked  # noqa: PLC0415
+        from pipeline.planning import prepare_checked  # noqa: PLC0415
 
         audit = prepare_checked(services, checked)
         items = 0
@@ -32,9 +35,20 @@ def plan(
             for _item in audit.source.items():
                 items += 1
                 progress.add(1)
+    document = _document(audit, items)
+    warn(document["warnings"])
+    if json:
+        print_json(document)
+    else:
+        _tell(document)
+
+
+def _document(audit: "PreparedAudit", items: int) -> dict[str, Any]:
+    """Return what the plan says of so many items."""
+    from pipeline.planning import item_bytes  # noqa: PLC0415
+
     fixed = audit.plan
-    seconds = items * (fixed.item_seconds or 0.0)
-    document: dict[str, Any] = {
+    return {
         "audit": audit.written.audit,
         "items": items,
         "shards": -(-items // fixed.shard_size),
@@ -48,28 +62,29 @@ def plan(
         "classes": fixed.class_count,
         "passes_per_item": fixed.passes_per_item,
         "item_seconds": fixed.item_seconds,
-        "estimated_seconds": seconds,
+        "estimated_seconds": items * (fixed.item_seconds or 0.0),
         "bytes_per_item": item_bytes(fixed),
         "estimated_bytes": items * item_bytes(fixed),
         "spec_digest": audit.spec_sha256,
         "model_digest": audit.model_sha256,
         "warnings": audit.foreseen.warnings(),
     }
-    warn(document["warnings"])
-    if json:
-        print_json(document)
-        return
-    say(f"The spec '{audit.written.audit}' is sound; nothing was stored.")
+
+
+def _tell(plan: dict[str, Any]) -> None:
+    """Say the same to a person."""
+    layer = f"{plan['layer']} ({plan['layer_reason']})" if plan["layer"] else "none"
+    seconds = time_text(plan["estimated_seconds"])
+    say(f"The spec '{plan['audit']}' is sound; nothing was stored.")
     say(
-        f"  items        {items:,} in {document['shards']:,} shards of at most "
-        f"{fixed.shard_size}, batches of {fixed.batch_size}"
+        f"  items        {plan['items']:,} in {plan['shards']:,} shards of at most "
+        f"{plan['shard_size']}, batches of {plan['batch_size']}"
     )
-    layer = f"{fixed.layer} ({fixed.layer_reason})" if fixed.layer else "none"
     say(f"  layer        {layer}")
-    say(f"  cost         about {fixed.passes_per_item:,.0f} forward passes an item")
-    say(f"  time         about {time_text(seconds)} on one {fixed.device} worker")
+    say(f"  cost         about {plan['passes_per_item']:,.0f} forward passes an item")
+    say(f"  time         about {seconds} on one {plan['device']} worker")
     say(
-        f"  artifacts    about {item_bytes(fixed)} bytes an item, "
-        f"{size_text(document['estimated_bytes'])} in all"
+        f"  artifacts    about {plan['bytes_per_item']} bytes an item, "
+        f"{size_text(plan['estimated_bytes'])} in all"
     )
-    say(f"  model        SHA-256 {audit.model_sha256}")
+    say(f"  model        SHA-256 {plan['model_digest']}")

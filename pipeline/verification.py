@@ -48,6 +48,10 @@ def verify_run(
         run_id: The run.
         key: The ledger's public key, got from outside. Without it the key beside the
             signing key is used and the verdict says that it is not pinned.
+
+    Raises:
+        KeyFileError: there is no key at all, and nothing else is wrong: a verdict
+            without signatures would vouch for whoever can write the database.
     """
     findings = Findings()
     where = f"run {run_id}"
@@ -74,6 +78,12 @@ def verify_run(
             Action.LEDGER_VERIFIED,
             f"run/{run_id}",
             details={"failures": findings.count},
+        )
+    if used_key is None and said.finalised is not None and not findings.count:
+        raise KeyFileError(
+            f"Nothing of the run {run_id} was found altered, but its signatures cannot "
+            "be checked, so that this proves nothing: there is no key beside the "
+            "database; give the ledger's public key, got from outside, with --key."
         )
     shown = findings.failures[:MOST_FAILURES]
     return {

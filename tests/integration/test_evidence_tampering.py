@@ -73,6 +73,33 @@ def test_an_untouched_run_verifies(copy: Workspace) -> None:
     assert pinned.document["key_pinned"]
 
 
+def test_no_evidence_holds_without_a_key(copy: Workspace, tmp_path: Path) -> None:
+    """Who takes the keys away, with or without forging, gets no good verdict."""
+    outside = tmp_path / "outside.pub"
+    outside.write_text((copy.home / "ledger.key.pub").read_text())
+    (copy.home / "ledger.key.pub").unlink()
+    assert copy.call("verify", "latest").code == 0  # the signing key says its half
+    (copy.home / "ledger.key.pub").unlink(missing_ok=True)
+    (copy.home / "ledger.key").unlink()
+    answer = copy.call("verify", "latest", "--json")
+    assert answer.code == 4
+    assert "--key" in answer.document["error"]["message"]
+    assert copy.call("verify", "latest", "--key", outside).code == 0
+    with behind_our_back(copy) as connection:
+        for row in copy.rows("checkpoints"):
+            note = row["note"]
+            other = "A" if note[-6] != "A" else "B"
+            connection.execute(
+                "UPDATE checkpoints SET note = ? WHERE tree_size = ?",
+                (note[:-6] + other + note[-5:], row["tree_size"]),
+            )
+    assert copy.call("verify", "latest").code == 4
+    forged_answer = copy.call("verify", "latest", "--key", outside, "--json")
+    assert forged_answer.code == 3
+    kinds = {each["kind"] for each in forged_answer.document["failures"]}
+    assert "bad_signature" in kinds
+
+
 def test_another_key_is_named(copy: Workspace, tmp_path: Path) -> None:
     """A ledger that another key signed does not verify with the key from outside."""
     other = Workspace(folder=tmp_path / "other")

@@ -123,8 +123,12 @@ def _png(
     target = "no target" if result.target is None else names.name_of(result.target)
     caption = [
         f"Item {result.item_index}: {target}, score {number(result.score)}",
-        f"{result.method} at {plan.layer}, {result.policy}, run {run.id}",
+        ", ".join([_method(result, plan), result.policy, f"run {run.id}"]),
         "  ".join(f"{k} {number(v)}" for k, v in sorted(result.metrics.items())),
     ]
     mode: Gallery = "images" if pixels.image is not None else "maps"
     return panel_png(pixels, mode, caption)
+
+
+def _method(result: ItemResult, plan: RunPlan) -> str:
+    return f"{result.method} at {plan.layer}" if plan.layer else result.method

@@ -33,7 +33,20 @@ SPEC_CHARACTERS = 20_000
 
 #: Facts of the plan that other sections of the page show, or that are only estimates.
 SHOWN_ELSEWHERE = frozenset(
-    {"method", "target", "policy", "policy_arguments", "metrics", "std", "item_seconds"}
+    {
+        "method",
+        "method_arguments",
+        "remedies",
+        "target",
+        "policy",
+        "policy_arguments",
+        "metrics",
+        "forwards_per_item",
+        "layer",
+        "mean",
+        "std",
+        "item_seconds",
+    }
 )
 
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

@@ -44,9 +44,10 @@ def _of_explanations(inputs: ReportInputs) -> Iterator[Limit]:
         yield _limit(f"What {method.title} does not show", method.does_not_show)
     yield _limit(
         "Resolution",
-        "Maps are measured as stored: at the resolution of the tapped layer, in "
-        "float16. They are enlarged bilinearly with pixel centres at half-integers "
-        "(align_corners=False); another convention moves small masks noticeably.",
+        "Maps are measured as stored, in float16: at the resolution of the tapped "
+        "layer, or pooled to a grid where the method gives one value a pixel. They are "
+        "enlarged bilinearly with pixel centres at half-integers (align_corners=False);"
+        " another convention moves small masks noticeably.",
     )
 
 

@@ -27,7 +27,7 @@ REASONS: dict[str, str] = {
     Reason.MASK_SIZE_MISMATCH: "The mask has another size than its picture.",
     Reason.NON_FINITE_OUTPUT: "The model's output holds NaN or infinity.",
     Reason.NON_FINITE_MAP: "The attribution holds NaN or infinity.",
-    Reason.ZERO_GRADIENT: "The tapped layer has no gradient for the target.",
+    Reason.ZERO_GRADIENT: "Nothing that the method looks at moves the target's score.",
     Reason.CONSTANT_MAP: "The attribution is the same everywhere, so it shows nothing.",
     Reason.INSUFFICIENT_SUPPORT: (
         "Fewer positions are positive than were to be kept; the mask is smaller."

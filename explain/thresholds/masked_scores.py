@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from explain.baselines import blurred
 from explain.chunking import in_pieces, per_pass
 from explain.errors import InvalidInputError
-from explain.thresholds.blur import blurred
 from explain.thresholds.policy import ThresholdContext
 
 #: Most masked inputs in one call of the score.

@@ -50,6 +50,14 @@ def test_the_blur_is_a_gaussian() -> None:
     assert torch.allclose(blurred(constant, 2.0), constant, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_the_blur_keeps_the_type(dtype: torch.dtype) -> None:
+    """Inputs of any type are blurred in float64 and come back in their type."""
+    result = blurred(torch.ones(1, 3, 8, 8, dtype=dtype), 2.0)
+    assert result.dtype == dtype
+    assert torch.allclose(result.float(), torch.ones(1), atol=1e-2)
+
+
 def test_an_unknown_baseline_is_refused() -> None:
     """The error says which there are."""
     with pytest.raises(InvalidParameterError, match="zero, mean, blur"):

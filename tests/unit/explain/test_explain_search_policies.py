@@ -2,11 +2,9 @@
 """Searches by confidence and mixed scores find what a slow search finds."""
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -23,7 +21,6 @@ from explain.thresholds import (
     ThresholdStatus,
     create_policy,
 )
-from explain.thresholds.blur import blurred
 from explain.thresholds.compactness import compactness
 from explain.thresholds.confidence_search import BISECTIONS, FRACTIONS
 
@@ -205,31 +202,6 @@ def test_the_default_search_is_the_papers_and_costs_nothing() -> None:
     assert policy.needs == frozenset()
     result = policy.apply(torch.tensor([[5.0, 4.0, 4.0, 4.0, 4.0, 4.0]]))
     assert result.kept.tolist() == [1]
-
-
-@pytest.mark.parametrize("sigma", [0.7, 3.0])
-def test_the_blur_is_a_gaussian(sigma: float) -> None:
-    """It equals scipy's filter with the edge extended, within float32."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from scipy.ndimage import gaussian_filter1d
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.rand(2, 3, 9, 13, generator=generator)
-    reach = max(1, math.ceil(3 * sigma))
-    expected = inputs.double().numpy()
-    for axis in (2, 3):
-        expected = gaussian_filter1d(
-            expected, sigma, axis=axis, mode="nearest", radius=reach
-        )
-    assert np.allclose(blurred(inputs, sigma).numpy(), expected, atol=1e-6)
-
-
-def test_the_blur_keeps_the_type() -> None:
-    """bf16 inputs are blurred in float32 and come back as bf16."""
-    inputs = torch.ones(1, 3, 8, 8, dtype=torch.bfloat16)
-    result = blurred(inputs, 2.0)
-    assert result.dtype == torch.bfloat16
-    assert torch.allclose(result.float(), torch.ones(1), atol=1e-2)
 
 
 @pytest.mark.parametrize(

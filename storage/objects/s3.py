@@ -87,10 +87,8 @@ class S3Store:
             require_digest(key, expected=sha256, got=got)
             with contextlib.suppress(ObjectNotFoundError):
                 return self._require_same(self.stat(key), sha256)
-            body.seek(0)
-            with translating(self._bucket, key):
-                self._upload(key, body, size_bytes, sha256)
-        return self._require_same(self.stat(key), sha256)
+            stored = self._stored(key, body, size_bytes, sha256)
+        return self._require_same(stored, sha256)
 
     @contextlib.contextmanager
     def open(self, key: str) -> Iterator[BinaryIO]:
@@ -174,6 +172,24 @@ class S3Store:
             sha256=existing,
             modified_at=info.modified_at,
         )
+
+    def _stored(
+        self, key: str, body: BinaryIO, size_bytes: int, sha256: str
+    ) -> ObjectInfo:
+        """Send the body and return what lies there then.
+
+        Some servers replace an object in two steps, so that it is gone for a moment
+        while a rival writes the same key: look again, then send again.
+        """
+        for pause_s in _CONFLICT_PAUSES_S:
+            with contextlib.suppress(ObjectNotFoundError):
+                with translating(self._bucket, key):
+                    self._upload(key, body, size_bytes, sha256)
+                return self.stat(key)
+            time.sleep(pause_s)
+        with translating(self._bucket, key):
+            self._upload(key, body, size_bytes, sha256)
+        return self.stat(key)
 
     def _upload(self, key: str, body: BinaryIO, size_bytes: int, sha256: str) -> None:
         """Send the body; return also when another writer was first."""

@@ -22,7 +22,7 @@ from storage.objects import (
     StoreUnavailableError,
     open_store,
 )
-from storage.objects.s3 import S3Store
+from storage.objects.s3 import S3Store, s3_client
 from tests.support.places import StorePlace
 from tests.support.servers import S3Server
 
@@ -238,20 +238,33 @@ def test_readers_never_see_a_part(object_store: ObjectStore) -> None:
     assert seen == [LARGE_BYTES, LARGE_BYTES]
 
 
-def test_many_writers_of_the_same_content_agree(object_store: ObjectStore) -> None:
+@pytest.fixture(params=["folder", "moto"])
+def atomic_store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """Return an empty store that replaces an object in one step, as S3 promises.
+
+    `rclone serve s3` truncates the file, then writes it, and keeps the metadata apart.
+    """
+    if request.param == "folder":
+        return open_store(str(tmp_path), None)
+    server = request.getfixturevalue("moto_s3")
+    assert isinstance(server, S3Server)
+    return open_store(f"s3://{server.create_bucket()}", server.config)
+
+
+def test_many_writers_of_the_same_content_agree(atomic_store: ObjectStore) -> None:
     """Writers who store the same bytes at the same moment all succeed."""
     content = b"agreed" * 1000
     start = threading.Barrier(6)
 
     def write() -> ObjectInfo:
         start.wait(20)
-        return _put(object_store, "runs/same", content)
+        return _put(atomic_store, "runs/same", content)
 
     with ThreadPoolExecutor(6) as pool:
         told = [task.result(30) for task in [pool.submit(write) for _ in range(6)]]
     assert {info.size_bytes for info in told} == {len(content)}
-    assert _get(object_store, "runs/same") == content
-    assert list(object_store.keys("")) == ["runs/same"]
+    assert _get(atomic_store, "runs/same") == content
+    assert list(atomic_store.keys("")) == ["runs/same"]
 
 
 def _write_rival_contents(store: ObjectStore) -> tuple[list[bytes], bytes]:
@@ -272,9 +285,9 @@ def _write_rival_contents(store: ObjectStore) -> tuple[list[bytes], bytes]:
     return [won for won in results if won is not None], _get(store, "runs/rival")
 
 
-def test_rivals_leave_one_whole_content(object_store: ObjectStore) -> None:
+def test_rivals_leave_one_whole_content(atomic_store: ObjectStore) -> None:
     """Of writers with other bytes one content stays, whole, and its writer was told."""
-    winners, held = _write_rival_contents(object_store)
+    winners, held = _write_rival_contents(atomic_store)
     assert held in winners
 
 
@@ -534,3 +547,21 @@ def test_conditional_write_takes_large_objects(moto_s3: S3Server) -> None:
     told = store.stat("large")
     assert told.sha256 == hashlib.sha256(content).hexdigest()
     assert _put(store, "large", content).modified_at == told.modified_at
+
+
+def test_an_object_that_a_rival_is_replacing_is_waited_for(moto_s3: S3Server) -> None:
+    """A server that replaces in two steps has no object for a moment: put waits."""
+    bucket = moto_s3.create_bucket()
+    client = s3_client(moto_s3.config)
+    gone: list[str] = []
+
+    def vanish(**_: object) -> None:
+        if len(gone) < 2:
+            gone.append("runs/a")
+            s3_client(moto_s3.config).delete_object(Bucket=bucket, Key="runs/a")
+
+    client.meta.events.register("after-call.s3.PutObject", vanish)
+    store = S3Store(bucket, "", client)
+    assert _put(store, "runs/a", b"kept").size_bytes == 4
+    assert _get(store, "runs/a") == b"kept"
+    assert len(gone) == 2

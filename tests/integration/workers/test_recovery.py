@@ -463,18 +463,18 @@ def test_a_lease_is_kept_while_a_network_loads(
     sqlite_engine: sa.Engine, tmp_path: Path
 ) -> None:
     """A slow start of a worker does not cost it the shard."""
-    services = services_of(sqlite_engine, tmp_path, lease_s=0.3)
+    services = services_of(sqlite_engine, tmp_path, lease_s=1.5)
     first = shard_ids(sqlite_engine, real_run(sqlite_engine))[0]
     renewed: list[bool] = []
 
     class SlowState(ProcessState):
-        """A process whose network takes three leases to load, and is then bad."""
+        """A process whose network takes two leases to load, and is then bad."""
 
         def context(self, run: RunTable) -> Any:
             before = shard(sqlite_engine, first).lease_until or 0
-            time.sleep(0.9)
+            time.sleep(3)
             after = shard(sqlite_engine, first).lease_until or 0
-            renewed.append(after > before + 0.4)
+            renewed.append(after > before + 1)
             raise ValueError(run.id)
 
     run_shard(SlowState(services), first, publish=lambda *_hint: None)

@@ -171,10 +171,26 @@ def selected(flat: Tensor, cut: Tensor, counts: Tensor) -> Tensor:
     if flat.device.type != "cpu":
         return mask_from_cut(flat, cut, counts)
     mask = flat >= cut[:, None]
-    wrong = (mask.sum(dim=1) != counts).nonzero().squeeze(1)
-    if len(wrong):
-        mask[wrong] = mask_from_cut(flat[wrong], cut[wrong], counts[wrong])
+    excess = mask.sum(dim=1) - counts
+    if bool(excess.any()):
+        _resolve_ties(mask, flat, cut, counts, excess)
     return mask
+
+
+def _resolve_ties(
+    mask: Tensor, flat: Tensor, cut: Tensor, counts: Tensor, excess: Tensor
+) -> None:
+    """What a mask holds too much leaves it: of the values at the cut, the last ones.
+
+    The same masks as those of ``mask_from_cut``, without its sums over all positions.
+    """
+    for row in excess.nonzero().squeeze(1).tolist():
+        if not counts[row]:
+            mask[row] = False
+            continue
+        at_cut = np.flatnonzero((flat[row] == cut[row]).numpy())
+        first = max(0, len(at_cut) - int(excess[row]))
+        mask[row, torch.from_numpy(at_cut[first:])] = False
 
 
 def status_codes(

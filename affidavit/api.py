@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The public Python API: load a spec, run it, read results, explain one batch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,8 +52,10 @@ class Explained:
     """One batch, explained.
 
     Shape: logits (N, K) float32, targets (N,) int64, maps (N, h, w) float32 at the
-    method's stored resolution, masks (N, H, W) bool, achieved (N,) float64, status of
-    length N (`ok`, or why a mask is not what was asked for).
+    method's stored resolution, masks (N, H, W) bool, achieved (N,) float64 the fraction
+    kept, cut (N,) float32 the smallest value kept, energy_retained (N,) float64 the
+    share of the positive sum kept, status of length N (`ok`, or why a mask is not what
+    was asked for).
     """
 
     logits: "npt.NDArray[np.float32]"
@@ -61,6 +63,8 @@ class Explained:
     maps: "npt.NDArray[np.float32]"
     masks: "npt.NDArray[np.bool_]"
     achieved: "npt.NDArray[np.float64]"
+    cut: "npt.NDArray[np.float32]"
+    energy_retained: "npt.NDArray[np.float64]"
     status: tuple[str, ...]
     layer: str | None
 
@@ -166,16 +170,17 @@ def results(
     return pd.DataFrame(rows)
 
 
-def explain(
+def explain(  # noqa: PLR0913 - what a notebook asks for, by name
     model: "nn.Module",
     inputs: "torch.Tensor",
     *,
-    targets: "torch.Tensor | None" = None,
+    targets: "torch.Tensor | Sequence[int] | None" = None,
     layer: str = "auto",
     method: str = "gradcam",
     parameters: Mapping[str, Any] | None = None,
     policy: str = "fixed",
     images: "torch.Tensor | None" = None,
+    regions: "torch.Tensor | None" = None,
     **threshold: Any,
 ) -> Explained:
     """Return the thresholded explanations of one batch; the model is left as it was.
@@ -190,23 +195,31 @@ def explain(
         policy: See `affidavit policies`.
         images: (N, C, H, W) in [0, 1], what a person sees, for methods and policies
             that look at edges or regions of the picture.
+        regions: (N, H, W) int64, a label for each position, for `semantic` with
+            `segments="given"`.
         **threshold: The policy's own parameters, such as `keep=0.10`.
 
     Raises:
         explain.errors.ExplainError: model, layer, targets or parameters are of no use.
+        pipeline.errors.SpecError: a calibration or a table cannot be read.
     """
+    import torch  # noqa: PLC0415
+
     from explain.maps import dequantise  # noqa: PLC0415
     from explain.thresholded import Recipe, explain_thresholded  # noqa: PLC0415
+    from pipeline.policies import with_documents  # noqa: PLC0415
 
+    if targets is not None:
+        targets = torch.as_tensor(targets)
     recipe = Recipe(
         method=method,
         parameters=parameters or {},
         layer=layer,
         policy=policy,
-        threshold=threshold,
+        threshold=with_documents(policy, threshold),
     )
     found, tapped = explain_thresholded(
-        model, inputs, recipe, targets=targets, images=images
+        model, inputs, recipe, targets=targets, images=images, regions=regions
     )
     return Explained(
         logits=found.attribution.logits.cpu().numpy(),
@@ -214,6 +227,8 @@ def explain(
         maps=dequantise(found.stored).cpu().numpy(),
         masks=found.threshold.mask.cpu().numpy(),
         achieved=found.threshold.achieved.cpu().numpy(),
+        cut=found.threshold.cut.cpu().numpy(),
+        energy_retained=found.threshold.energy_retained.cpu().numpy(),
         status=tuple(str(status) for status in found.threshold.status),
         layer=tapped,
     )

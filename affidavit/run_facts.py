@@ -12,7 +12,7 @@ from storage.errors import SchemaOutdatedError
 from storage.runs import get_progress, list_shards
 from storage.schema import require_current
 from storage.states import RunState, ShardState
-from storage.tables import RunTable
+from storage.tables import RunTable, ShardTable
 
 
 def missing_database(services: Services) -> Path | None:
@@ -82,12 +82,26 @@ def run_document(services: Services, run: RunTable) -> dict[str, Any]:
             for shard in shards
             if shard.object_key is not None
         ],
+        "dead_shards": [
+            _dead(shard) for shard in shards if shard.state == ShardState.DEAD
+        ],
         "shards": {state.value: progress.shards.get(state, 0) for state in ShardState},
         "queue": run.queue,
         "device": run.plan["device"],
         "created_at": run.created_at,
         "started_at": run.started_at,
         "finished_at": run.finished_at,
+    }
+
+
+def _dead(shard: ShardTable) -> dict[str, Any]:
+    return {
+        "shard": shard.shard_index,
+        "attempts": shard.attempt,
+        "error": shard.error,
+        "worker": shard.worker,
+        "first_item": shard.first_item,
+        "items": shard.item_count,
     }
 
 

@@ -19,12 +19,14 @@ class ItemContext:
         draws: Their random numbers.
         images: What a person sees: (N, C, H, W) float32 in [0, 1], before
             normalisation; None where only the normalised inputs are known.
+        regions: (N, H, W) int64, a given segmentation: a label for each position.
         chunk: Most images in one forward pass. It decides last bits, so it is fixed
             for a run.
     """
 
     draws: ItemDraws
     images: Tensor | None = None
+    regions: Tensor | None = None
     chunk: int = DEFAULT_CHUNK
 
     @classmethod

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from explain.architectures import resolve_layer
 from explain.context import DEFAULT_CHUNK, ItemContext
 from explain.draws import ItemDraws
-from explain.errors import UnknownNameError
+from explain.errors import InvalidTargetError, UnknownNameError
 from explain.frozen import frozen
 from explain.maps import StoredMaps, dequantise, pool_to_grid, quantise, upsample
 from explain.methods import METHODS, Attribution, Method, create_method
@@ -96,6 +96,7 @@ class Explainer:
             ThresholdContext(
                 inputs=inputs,
                 images=context.images,
+                regions=context.regions,
                 targets=attribution.targets,
                 probabilities=probabilities,
                 score=score,
@@ -144,16 +145,23 @@ def explain_thresholded(
     *,
     targets: Tensor | None = None,
     images: Tensor | None = None,
+    regions: Tensor | None = None,
 ) -> tuple[Thresholded, str | None]:
     """Return the batch's explanations and the tapped layer's name.
 
     The model is left as it was. The name is None for methods that tap no layer.
 
-    Shape: inputs (N, C, H, W), targets (N,) int64, images (N, C, H, W) in [0, 1].
+    Shape: inputs (N, C, H, W), targets (N,) int64, images (N, C, H, W) in [0, 1],
+    regions (N, H, W) int64.
 
     Raises:
         ExplainError: model, layer, targets or parameters are of no use.
     """
+    if targets is not None and targets.ndim != 1:
+        raise InvalidTargetError(
+            f"Expected one target for each of {len(inputs)} items, got shape"
+            f" {tuple(targets.shape)}; call once for each target."
+        )
     if recipe.method not in METHODS:
         raise UnknownNameError("method", recipe.method, METHODS)
     card = METHODS[recipe.method]
@@ -161,6 +169,7 @@ def explain_thresholded(
     context = ItemContext(
         draws=ItemDraws(recipe.seed, tuple(range(len(inputs))), METHOD_STREAM),
         images=images,
+        regions=regions,
         chunk=recipe.chunk,
     )
     with frozen(model):

@@ -106,11 +106,15 @@ class Engine:
         )
 
     def _context(self, batch: BatchInputs, inputs: Tensor) -> ItemContext:
-        images = None
+        images = regions = None
         if self._shows_images:
             images = (inputs * self._std + self._mean).clamp(0, 1)
+        if Need.REGIONS in self._policy.needs and batch.ground_truth is not None:
+            regions = batch.ground_truth.long()
         draws = ItemDraws(self._plan.seed, batch.indices, METHOD_STREAM)
-        return ItemContext(draws=draws, images=images, chunk=self._plan.chunk)
+        return ItemContext(
+            draws=draws, images=images, regions=regions, chunk=self._plan.chunk
+        )
 
     def _measured(self, batch: MetricBatch) -> Columns:
         columns: dict[str, tuple[list[float], tuple[str | None, ...]]] = {}

@@ -92,6 +92,13 @@ def learn(
             f"No item of these runs has the value '{quality}'; ask for its metric in "
             "the spec and run the audits again."
         )
+    for run, arm in zip(runs, arms, strict=True):
+        mine = np.array(chosen) == distinct.index(arm)
+        if not np.isfinite(np.array(rewards)[mine]).any():
+            raise SpecError(
+                f"No item of the run {run.id} ({arm.label}) has the value '{quality}', "
+                "so nothing can be learned of its policy; leave the run out."
+            )
     table = fit(np.concatenate(features), chosen, rewards, arms=distinct, reward=reward)
     return Learned(table=table, arms=_summary(distinct, chosen, rewards))
 

@@ -41,6 +41,20 @@ def refuse_without_labels(spec: AuditSpec, source: Source) -> None:
         )
 
 
+def refuse_without_masks(spec: AuditSpec) -> None:
+    """Nothing happens if the items can have the masks that the audit needs.
+
+    Raises:
+        SpecError: masks give the regions to keep, and nothing says where they are.
+    """
+    if spec.threshold.keeps_given_regions and spec.data.columns.mask is None:
+        raise SpecError(
+            "threshold.segments is given, which takes the regions from the ground-truth"
+            " masks, but no column holds masks, so every item would fail; name it under"
+            " data.columns.mask, or choose slic or felzenszwalb."
+        )
+
+
 class ForeseenSource:
     """A source whose items are counted as they are listed.
 

@@ -82,6 +82,22 @@ def policy_arguments(plan: RunPlan) -> dict[str, Any]:
     return arguments
 
 
+def with_documents(policy: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments with each document made, given as a path or its content.
+
+    Raises:
+        SpecError: a document cannot be read or is of another kind.
+    """
+    made = dict(arguments)
+    for name in document_parameters(policy):
+        value = made.get(name)
+        if isinstance(value, str | Path):
+            value = _read(Path(value), name)
+        if isinstance(value, Mapping):
+            made[name] = _made(value, name)
+    return made
+
+
 def _read(path: Path, name: str) -> dict[str, Any]:
     try:
         if path.stat().st_size > MOST_BYTES:

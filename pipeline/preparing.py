@@ -62,6 +62,7 @@ class ItemPreparer:
 
     Attributes:
         label_required: The target is the label, so an item without one fails.
+        mask_required: The mask decides what is kept, so an item without one fails.
         strict_labels: Labels were declared in a column, so an unknown one is an error
             and not just a folder's name.
         budget: Bounds the memory of all threads that decode.
@@ -73,6 +74,7 @@ class ItemPreparer:
     label_required: bool
     strict_labels: bool
     budget: MemoryBudget
+    mask_required: bool = False
 
     def prepare(self, item: ManifestItem) -> PreparedItem:
         """Return the item as arrays, or with the reason why not."""
@@ -127,6 +129,8 @@ class ItemPreparer:
 
     def _mask(self, item: ManifestItem) -> "_Mask | None":
         if not item.mask_uri:
+            if self.mask_required:
+                raise ItemError(Reason.MASK_MISSING)
             return None
         try:
             data = self.reader.read(item.mask_uri)

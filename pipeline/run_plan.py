@@ -5,6 +5,7 @@ The plan is stored as JSON in the run's row; it holds what `auto` was resolved t
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,7 +14,6 @@ from explain.methods.cards import METHODS
 from explain.parameters import Parameter
 from explain.remedies.cards import REMEDIES
 from explain.thresholds.cards import POLICIES
-from ledger.canonical import canonical_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +130,7 @@ def _short(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(f"{part:g}" for part in value)
     if isinstance(value, Mapping):
-        text = {key: str(part) for key, part in value.items()}
-        return hashlib.sha256(canonical_bytes(text)).hexdigest()[:12]
+        # As the document's own digest, and the file's SHA-256, begin.
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode("ascii")).hexdigest()[:12]
     return str(value)

@@ -107,6 +107,7 @@ def make_context(
             preprocess=spec.model.preprocess,
             classes=ClassNames(plan.classes, count=plan.class_count),
             label_required=plan.target == "label",
+            mask_required=spec.threshold.keeps_given_regions,
             strict_labels=columns.label is not None,
             budget=MemoryBudget(services.settings.decoding_bytes),
         ),

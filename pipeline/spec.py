@@ -203,7 +203,7 @@ class ExplainSpec(SpecSection):
     )
     grid: Annotated[int, Field(ge=1, le=256)] = Field(
         default=28,
-        description="Side to which maps of pixel-resolution methods are pooled.",
+        description="Most cells a side of maps of pixel-resolution methods, 1 to 256.",
     )
     parameters: Parameters = Field(
         default_factory=dict,
@@ -272,6 +272,11 @@ class ThresholdSpec(SpecSection):
         """What the section gives beside the policy's name."""
         given = {"keep": self.keep, **(self.model_extra or {})}
         return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def keeps_given_regions(self) -> bool:
+        """Whether whole regions are kept, and the ground-truth mask gives them."""
+        return self.policy == "semantic" and self.parameters.get("segments") == "given"
 
     @model_validator(mode="after")
     def _policy_takes_the_parameters(self) -> "ThresholdSpec":

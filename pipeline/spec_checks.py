@@ -15,7 +15,7 @@ from explain.thresholds.cards import POLICIES
 from pipeline.criteria import parse_criterion
 from pipeline.errors import SpecError
 from pipeline.labels import load_class_names
-from pipeline.outlook import refuse_without_labels
+from pipeline.outlook import refuse_without_labels, refuse_without_masks
 from pipeline.paths import AllowedRoots
 from pipeline.policies import with_absolute_paths
 from pipeline.services import Services
@@ -63,6 +63,7 @@ def check_spec(services: Services, spec_path: Path) -> CheckedSpec:
         label_wanted=written.explain.target == "label",
     )
     refuse_without_labels(written, source)
+    refuse_without_masks(written)
     # Last, because the names of ImageNet come with torchvision and so with torch.
     names = load_class_names(written.model, base=base, roots=roots)
     model = resolved.model.model_copy(update={"classes": names})

@@ -245,8 +245,10 @@ def _work_through(
         note(f"Stopped at a batch boundary; go on with: affidavit resume {run_id}")
         return ExitCode.INTERRUPTED
     if state is RunState.INCOMPLETE:
+        errors = sorted({str(shard["error"]) for shard in document["dead_shards"]})
         note(
-            f"Some shards are dead and their items missing; try them again with: "
+            f"{len(document['dead_shards'])} shards are dead ({', '.join(errors)}) and "
+            f"their items missing; once the cause is mended, try them again with: "
             f"affidavit retry {run_id}"
         )
     if document["criteria"] and not document["criteria_met"]:

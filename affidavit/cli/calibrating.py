@@ -16,6 +16,10 @@ from affidavit.cli.progress import open_progress
 if TYPE_CHECKING:
     from explain.thresholds.calibration import ClassFraction
 
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace the file if it is there.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """The commands are part of the app."""
@@ -37,6 +41,7 @@ def calibrate(
             help="Classes with fewer items with masks share the pooled fraction.",
         ),
     ] = 5,
+    force: ForceOption = False,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -44,7 +49,7 @@ def calibrate(
     from pipeline.calibrating import calibrate as fit  # noqa: PLC0415
     from storage.runs import get_run  # noqa: PLC0415
 
-    _require_folder(out)
+    _require_place(out, force=force)
     with open_existing(home) as services:
         found = get_run(services.engine, run)
         with open_progress("sweeping", found.items_total, quiet=json) as progress:
@@ -85,6 +90,7 @@ def learn(
     out: Annotated[
         Path, typer.Option("--out", help="File to write the table to.")
     ] = Path("policies.json"),
+    force: ForceOption = False,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -92,7 +98,7 @@ def learn(
     from pipeline.learning import learn as fit  # noqa: PLC0415
     from storage.runs import get_run  # noqa: PLC0415
 
-    _require_folder(out)
+    _require_place(out, force=force)
     with open_existing(home) as services:
         found = [get_run(services.engine, run) for run in runs]
         total = sum(run.items_total for run in found)
@@ -111,7 +117,7 @@ def learn(
     say(f"Use it with: threshold: {{policy: learned, table: {out}}}")
 
 
-def _require_folder(out: Path) -> None:
+def _require_place(out: Path, *, force: bool) -> None:
     """Nothing happens if the file can be made where it is wanted."""
     from pipeline.errors import SpecError  # noqa: PLC0415
 
@@ -119,13 +125,19 @@ def _require_folder(out: Path) -> None:
         raise SpecError(
             f"--out: there is no folder {out.absolute().parent}; make it first."
         )
+    if out.exists() and not force:
+        raise SpecError(
+            f"--out: {out} is there already, and audits may name it; give another name,"
+            " or --force to replace it."
+        )
 
 
 def _write(out: Path, document: Mapping[str, Any]) -> None:
     """The file holds the whole document or, after a crash, what it held before."""
-    text = json_text.dumps(document, indent=2, sort_keys=True) + "\n"
+    # Exactly the bytes that the digest is of, so that `sha256sum` gives it too.
+    text = json_text.dumps(document, sort_keys=True, separators=(",", ":"))
     partial = out.with_name(out.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(text, encoding="ascii")
     os.replace(partial, out)  # noqa: PTH105 - atomic, and says so
 
 

@@ -3,7 +3,7 @@
 
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -87,7 +87,6 @@ def _show_run(services: "Services", run: str, *, json: bool) -> None:
 
     found = get_run(services.engine, run)
     document = run_document(services, found)
-    document["dead_shards"] = _dead_shards(services, found)
     if json:
         print_json(document)
         return
@@ -109,24 +108,6 @@ def _show_run(services: "Services", run: str, *, json: bool) -> None:
         say(f"  digest   {document['result_digest']}")
     if document["report"]:
         say(f"  report   {document['report']}")
-
-
-def _dead_shards(services: "Services", run: "RunTable") -> list[dict[str, Any]]:
-    from storage.runs import list_shards  # noqa: PLC0415
-    from storage.states import ShardState  # noqa: PLC0415
-
-    return [
-        {
-            "shard": shard.shard_index,
-            "attempts": shard.attempt,
-            "error": shard.error,
-            "worker": shard.worker,
-            "first_item": shard.first_item,
-            "items": shard.item_count,
-        }
-        for shard in list_shards(services.engine, run.id)
-        if shard.state == ShardState.DEAD
-    ]
 
 
 def _watch(services: "Services", run: str, *, json: bool) -> None:

@@ -92,7 +92,7 @@ _RISE = MethodCard(
             meaning="how likely a cell is to be kept",
             default=0.5,
             above=0.0,
-            high=1.0,
+            high=0.99,
         ),
     },
     needs_layer=False,

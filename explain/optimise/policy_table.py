@@ -128,10 +128,14 @@ class PolicyTable:
             body["posteriors"] = tuple(_belief(one) for one in body["posteriors"])
             body["reward"] = Reward(**body["reward"])
             return cls(**body)
-        except (KeyError, TypeError, ValueError, ExplainError) as error:
+        except ExplainError as error:
+            raise InvalidInputError(
+                f"Expected a policy table document of schema {_SCHEMA}: {error}"
+            ) from error
+        except (KeyError, TypeError, ValueError) as error:
             raise InvalidInputError(
                 f"Expected a policy table document of schema {_SCHEMA}, got one that"
-                f" lacks or has other fields ({error})."
+                f" lacks fields or has others; write it with `affidavit learn`."
             ) from error
 
     @property

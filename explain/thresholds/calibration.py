@@ -41,6 +41,18 @@ class ClassFraction:
     iou_low: float
     iou_high: float
 
+    def __post_init__(self) -> None:
+        keeps = (self.keep, self.keep_low, self.keep_high)
+        shares = (self.iou, self.iou_low, self.iou_high)
+        fine = all(0 < keep <= 1 for keep in keeps)
+        fine &= all(0 <= share <= 1 for share in shares) and self.items >= 0
+        if not fine or not (self.target is None or self.target >= 0):
+            raise InvalidInputError(
+                f"Expected fractions to keep above 0 and up to 1 and shares of 0 to 1"
+                f" for {'all classes' if self.target is None else self.target}, got"
+                f" {keeps} and {shares}."
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
@@ -78,21 +90,23 @@ class Calibration:
         Raises:
             InvalidInputError: it is no calibration.
         """
+        body = dict(document)
+        if body.pop("schema", None) != _SCHEMA:
+            raise InvalidInputError(
+                f"Expected a calibration of schema {_SCHEMA}, got"
+                f" {document.get('schema')!r}."
+            )
         try:
-            body = dict(document)
-            if body.pop("schema") != _SCHEMA:
-                raise InvalidInputError(
-                    f"Expected a calibration of schema {_SCHEMA}, got"
-                    f" {document['schema']!r}."
-                )
             body["pooled"] = ClassFraction(**body["pooled"])
             body["classes"] = tuple(ClassFraction(**row) for row in body["classes"])
             body["fractions"] = tuple(float(part) for part in body["fractions"])
             return cls(**body)
+        except InvalidInputError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInputError(
                 f"Expected a calibration document of schema {_SCHEMA}, got one that"
-                f" lacks or has other fields ({error})."
+                f" lacks fields or has others; write it with `affidavit calibrate`."
             ) from error
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from explain.errors import InvalidInputError
+from explain.errors import InvalidInputError, InvalidParameterError
 from explain.numpy_maps import kept_count
 from explain.thresholds.compactness import compactness
 from explain.thresholds.confidence_search import candidate_masks
@@ -64,6 +64,11 @@ class Hybrid:
     def __post_init__(self) -> None:
         for candidate in self.candidates:
             kept_count(candidate, 1)
+        if not self.energy + self.sparsity + self.compact + self.confidence:
+            raise InvalidParameterError(
+                "Policy 'hybrid' has no weight above 0, so that no fraction is better"
+                " than another; give energy, sparsity, compact or confidence one."
+            )
 
     def apply(
         self, maps: Tensor, context: ThresholdContext | None = None

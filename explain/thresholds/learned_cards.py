@@ -18,7 +18,11 @@ _LEARNED = PolicyCard(
         " payoffs"
     ),
     parameters={
-        "table": Parameter(meaning="the fitted PolicyTable", kind=object),
+        "table": Parameter(
+            meaning="the path of a file that `affidavit learn RUN RUN` wrote; in"
+            " Python also its content or a PolicyTable",
+            kind=object,
+        ),
         "explore": Parameter(
             meaning="whether to draw from the belief, so that the run teaches the next"
             " table",

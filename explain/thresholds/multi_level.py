@@ -39,6 +39,10 @@ class MultiLevel:
                 f" {', '.join(f'{level:g}' for level in self.levels)}, got"
                 f" {self.main:g}."
             )
+        if len(set(self.levels)) != len(self.levels):
+            raise InvalidParameterError(
+                "Policy 'multi_level' has a level twice; give each once."
+            )
         for level in self.levels:
             kept_count(level, 1)
 

@@ -118,7 +118,11 @@ _CALIBRATED = PolicyCard(
     source="Saporta et al. 2022, Benchmarking saliency methods for chest X-ray"
     " interpretation (a threshold a class)",
     parameters={
-        "calibration": Parameter(meaning="the fitted Calibration", kind=object)
+        "calibration": Parameter(
+            meaning="the path of a file that `affidavit calibrate RUN` wrote; in"
+            " Python also its content or a Calibration",
+            kind=object,
+        )
     },
 )
 

@@ -121,7 +121,9 @@ _SEMANTIC = PolicyCard(
     ),
     parameters={
         "segments": Parameter(
-            meaning="where the regions come from",
+            meaning="where the regions come from; given: the parts of the"
+            " ground-truth mask (in Python, regions), so that localisation then"
+            " judges a mask by what it was made from",
             default="slic",
             choices=("slic", "felzenszwalb", "given"),
         ),

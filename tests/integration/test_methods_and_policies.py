@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every method and every policy, from a spec through to a report."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,17 @@ SMALL: dict[str, dict[str, Any]] = {
     "kernelshap": {"samples": 12, "segments": 6},
     "scorecam": {"channels": 4},
 }
+#: The smallest calibration that there is, but for its fraction.
+CALIBRATION = json.dumps(
+    {
+        "schema": "affidavit.calibration/1",
+        "pooled": {"target": None, "items": 1, "keep": "KEEP", "keep_low": 0.1}
+        | {"keep_high": 0.1, "iou": 0.5, "iou_low": 0.5, "iou_high": 0.5},
+        "classes": [],
+        "fractions": [0.1],
+    }
+    | {"min_items": 1, "replicates": 1, "seed": 0, "excluded": 0}
+).replace('"KEEP"', "KEEP")
 REQUIRED: dict[str, dict[str, Any]] = {"absolute": {"value": 1e-6}}
 RESNET = {
     "source": "torchvision:resnet18",
@@ -160,9 +172,43 @@ def test_a_calibration_is_fitted_used_and_named(workspace: Workspace) -> None:
     keeps = {row["target"]: row["keep"] for row in fitted["classes"]}
     for row in rows:
         assert row["keep_requested"] == keeps.get(row["target"])
-    path.write_text(path.read_text().replace('"min_items": 1', '"min_items": 2'))
+    held = path.read_bytes()
+    assert hashlib.sha256(held).hexdigest() == fitted["digest"]
+    assert rows[0]["policy"] == f"calibrated:calibration={fitted['digest'][:12]}"
+    again = workspace.call("calibrate", first["run"], "--out", path)
+    assert again.code == 2
+    assert "--force" in again.err
+    assert path.read_bytes() == held
+    path.write_bytes(held.replace(b'"min_items":1', b'"min_items":2'))
     third, _ = run(workspace, threshold=threshold)
     assert third["spec_digest"] != second["spec_digest"]
+
+
+def test_regions_are_given_by_the_ground_truth(workspace: Workspace) -> None:
+    """With segments given, whole parts of the mask are kept, here the one object."""
+    threshold = {"policy": "semantic", "segments": "given", "keep": 0.01, "gamma": 1}
+    document, rows = run(workspace, threshold=threshold)
+    assert document["items"] == {"total": 5, "done": 5, "failed": 0}
+    for number, row in enumerate(rows):
+        bits = np.unpackbits(np.frombuffer(row["mask"], np.uint8))[: SIDE * SIDE]
+        truth = np.asarray(Image.open(workspace.folder / f"{number}.mask.png")) > 0
+        kept = bits.reshape(SIDE, SIDE).astype(bool)
+        assert (kept == truth).all() or (kept == ~truth).all()
+    bare = workspace.write_spec("bare.yaml", threshold=threshold)
+    answer = workspace.call("plan", bare)
+    assert answer.code == 2
+    assert "data.columns.mask" in answer.err
+
+
+def test_items_without_given_regions_fail_alone(workspace: Workspace) -> None:
+    """An item without a mask has no regions: it fails, and the others do not."""
+    rows = [{"path": f"{n}.png", "mask": f"{n}.mask.png" if n else ""} for n in (0, 1)]
+    write_csv(workspace.folder / "one.csv", rows)
+    data = {"source": "one.csv", "columns": {"uri": "path", "mask": "mask"}}
+    threshold = {"policy": "semantic", "segments": "given"}
+    document, found = run(workspace, data=data, threshold=threshold)
+    assert document["items"] == {"total": 2, "done": 1, "failed": 1}
+    assert [row["reason"] for row in found] == ["mask_missing", None]
 
 
 @pytest.mark.parametrize(
@@ -172,6 +218,8 @@ def test_a_calibration_is_fitted_used_and_named(workspace: Workspace) -> None:
         ("{", "is not JSON"),
         ("[]", "holds no calibration"),
         ('{"schema": "other"}', "Expected a calibration"),
+        ('{"schema": "affidavit.calibration/1"}', "lacks fields"),
+        (CALIBRATION.replace("KEEP", "7"), "above 0 and up to 1"),
     ],
 )
 def test_a_calibration_that_is_none_is_refused(
@@ -198,7 +246,7 @@ def test_policies_are_learned_from_runs_and_applied(workspace: Workspace) -> Non
     small, _ = run(workspace, threshold={"policy": "fixed", "keep": 0.05})
     large, _ = run(workspace, threshold={"policy": "fixed", "keep": 0.5})
     path = workspace.folder / "policies.json"
-    arguments = ("--quality", "localisation_iou", "--out", path, "--json")
+    arguments = ("--quality", "localisation_iou", "--out", path, "--force", "--json")
     answer = workspace.call("learn", small["run"], large["run"], *arguments)
     assert answer.code == 0, answer.err
     assert len(answer.document["arms"]) == 2
@@ -211,7 +259,13 @@ def test_policies_are_learned_from_runs_and_applied(workspace: Workspace) -> Non
     mixed = workspace.call("learn", small["run"], other["run"], *arguments)
     assert mixed.code == 2
     assert "differ in their threshold policy alone" in mixed.err
-    odd = workspace.call("learn", small["run"], large["run"], "--quality", "speed")
+    bare, _ = run(workspace, metrics=[], threshold={"keep": 0.3})
+    empty = workspace.call("learn", small["run"], bare["run"], *arguments)
+    assert empty.code == 2
+    assert f"No item of the run {bare['run']}" in empty.err
+    odd = workspace.call(
+        "learn", small["run"], large["run"], "--quality", "speed", "--force"
+    )
     assert odd.code == 2
     assert "localisation_iou" in odd.err
 

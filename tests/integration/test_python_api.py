@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The public Python API does what its docstrings say."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from torchvision import models
 
 import affidavit
 from explain.errors import ExplainError
+from explain.thresholds.calibration import fit_table
 from pipeline.errors import ModelError, SpecError
 from storage.errors import SchemaOutdatedError, UnknownRunError
 from tests.support.workspace import Workspace
@@ -95,3 +97,45 @@ def test_the_package_has_the_documented_names_and_no_other() -> None:
     )
     with pytest.raises(AttributeError, match="frobnicate"):
         _ = affidavit.frobnicate  # type: ignore[attr-defined]
+
+
+def test_targets_and_documents_may_be_plain(tmp_path: Path) -> None:
+    """Targets may be a list; a calibration a path or its content; rows are refused."""
+    torch.manual_seed(0)
+    model = models.resnet18(weights=None, num_classes=5).eval()
+    inputs = torch.randn(2, 3, 64, 64)
+    listed = affidavit.explain(model, inputs, targets=[1, 4])
+    assert listed.targets.tolist() == [1, 4]
+    assert (listed.cut > 0).all()
+    assert (listed.energy_retained > 0).all()
+    with pytest.raises(ExplainError, match="call once for each target"):
+        affidavit.explain(model, inputs, targets=torch.tensor([[1, 2], [1, 2]]))
+    fitted = fit_table(np.array([[0.1, 0.9]] * 6), [1] * 6, (0.1, 0.5))
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps(fitted.document()))
+    for given in (fitted, fitted.document(), path, str(path)):
+        found = affidavit.explain(
+            model, inputs, policy="calibrated", calibration=given, targets=[1, 1]
+        )
+        assert (found.achieved <= 0.5).all()
+        assert (found.masks.mean(axis=(1, 2)) == found.achieved).all()
+
+
+def test_given_regions_are_kept_as_wholes() -> None:
+    """Regions given in Python decide what `semantic` keeps."""
+    torch.manual_seed(0)
+    model = models.resnet18(weights=None, num_classes=5).eval()
+    regions = torch.zeros(1, 64, 64, dtype=torch.long)
+    regions[:, :, 32:] = 1
+    found = affidavit.explain(
+        model,
+        torch.randn(1, 3, 64, 64),
+        policy="semantic",
+        regions=regions,
+        segments="given",
+        keep=0.01,
+        gamma=1.0,
+    )
+    left, right = found.masks[0, :, :32], found.masks[0, :, 32:]
+    assert left.all() != right.all()
+    assert left.any() != right.any()

@@ -6,6 +6,7 @@ Tests hold the pages equal to these; to bring the pages up to date, run
     python -m tests.support.reference_pages
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,7 +144,7 @@ def _traits(card: Any) -> str:
     layer = "taps a layer" if card.needs_layer else "taps no layer"
     size = "at their own resolution"
     if card.pixel_resolution:
-        size = "of the input's size, pooled to `explain.grid`"
+        size = "pooled to at most `explain.grid` cells a side"
     return f"{sign}; {layer}; maps {size}"
 
 
@@ -180,7 +181,10 @@ def policies() -> str:
 def _parameters(parameters: Any) -> str:
     rows = []
     for name, parameter in parameters.items():
-        default = "required" if parameter.default is None else f"`{parameter.default}`"
+        default = "required"
+        if parameter.default is not None:
+            # As YAML has it: lists in brackets, true and false.
+            default = f"`{json.dumps(parameter.document()['default'])}`"
         rows.append(
             f"| `{name}` | {default} | {parameter.meaning};"
             f" {parameter.range_in_words()} |"

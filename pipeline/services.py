@@ -58,6 +58,7 @@ class Services:
             path_style=settings.s3_path_style,
             request_checksum_calculation=settings.s3_request_checksum_calculation,
             conditional_writes=settings.s3_conditional_writes,
+            read_timeout_s=settings.s3_read_timeout_s,
         )
 
     @property

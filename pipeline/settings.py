@@ -87,6 +87,11 @@ class Settings(BaseSettings):
         default="when_required",
         description="Whether requests carry checksums that some servers refuse.",
     )
+    s3_read_timeout_s: float = Field(
+        default=60,
+        gt=0,
+        description="Seconds that an S3 server may be silent in mid-answer.",
+    )
     s3_conditional_writes: bool = Field(
         default=False, description="Whether the server honours If-None-Match on PUT."
     )

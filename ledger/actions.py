@@ -19,6 +19,7 @@ class Action(StrEnum):
     RUN_RESUMED = "run:resumed"
     RUN_RETRIED = "run:retried"
     RUN_CANCELLED = "run:cancelled"
+    RUN_PAUSED = "run:paused"
     RUN_FINALISED = "run:finalised"  # digest: the result digest
     RUN_FAILED = "run:failed"
     RUN_READ = "run:read"
@@ -31,6 +32,7 @@ class Action(StrEnum):
     SHARD_FAILED = "shard:failed"  # one attempt; others may follow
     SHARD_RETRIED = "shard:retried"
     SHARD_DEAD = "shard:dead"
+    ITEM_CONDEMNED = "item:condemned"  # it ended its worker twice and is left out
 
     # What people see and take away.
     REPORT_WRITTEN = "report:written"

@@ -17,6 +17,7 @@ from pipeline.shard_work import (
     SHARD_FAILURES,
     Outcome,
     RunContext,
+    blame,
     make_context,
     work_on,
 )
@@ -144,7 +145,8 @@ def _work_on_next(
             release(services.engine, claim)
         raise
     except SHARD_FAILURES as exc:
-        fail_attempt(services.engine, claim, error=type(exc).__name__)
+        error, blames = blame(exc)
+        fail_attempt(services.engine, claim, error=error, blames=blames)
         return True
     return outcome is not Outcome.RELEASED
 

@@ -79,6 +79,10 @@ class Reason(StrEnum):
     MASK_MISSING = "mask_missing"
     MASK_UNREADABLE = "mask_unreadable"
     MASK_SIZE_MISMATCH = "mask_size_mismatch"
+    #: Its worker died or hung twice with this item alone in work.
+    KILLED_WORKER = "killed_worker"
+    #: The computation failed twice with this item alone in the batch.
+    BROKE_COMPUTATION = "broke_computation"
     NON_FINITE_OUTPUT = "non_finite_output"
     NON_FINITE_MAP = "non_finite_map"
     ZERO_GRADIENT = "zero_gradient"

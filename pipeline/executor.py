@@ -75,6 +75,12 @@ class Executor:
         results, halved = self._explain_slots(slots)
         return BatchOutput(results=results, halved=halved)
 
+    def try_alone(self, prepared: PreparedItem, place: int) -> None:
+        """Nothing happens if a batch of this item alone can be computed."""
+        slots: list[PreparedItem | None] = [None] * self._plan.batch_size
+        slots[place] = prepared
+        self._explain_slots(slots)
+
     def _explain_slots(
         self, slots: list[PreparedItem | None]
     ) -> tuple[list[ItemResult], bool]:

@@ -7,7 +7,8 @@ embedded runner and by a Celery task.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,12 +23,13 @@ from pipeline.lease_keeper import LeaseKeeper
 from pipeline.memory_budget import MemoryBudget
 from pipeline.packing import write_artifact
 from pipeline.paths import AllowedRoots
-from pipeline.preparing import ItemPreparer, prepare_batches
+from pipeline.preparing import ItemPreparer, PreparedItem, prepare_batches
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
+from pipeline.single_steps import BlamedOnItemError, prepare_in_single_steps
 from pipeline.spec import AuditSpec
 from storage.errors import FencedOutError, StorageError
-from storage.leases import Artifact, Claim, finish_shard, release
+from storage.leases import Artifact, Blame, Claim, finish_shard, release
 from storage.manifests import read_locations
 from storage.states import ItemStatus
 from storage.tables import LocationTable, RunTable
@@ -114,6 +116,19 @@ def make_context(
     )
 
 
+def blame(exc: Exception) -> tuple[str, Blame]:
+    """Return the code under which a failed attempt is recorded, and whose doing it was.
+
+    Args:
+        exc: One of INFRASTRUCTURE_FAILURES or SHARD_FAILURES.
+    """
+    if isinstance(exc, BlamedOnItemError):
+        return exc.kind, Blame.ITEM
+    # Memory, disks and mounts fail whatever the item is.
+    machine = (*INFRASTRUCTURE_FAILURES, MemoryError, OSError)
+    return type(exc).__name__, Blame.NOBODY if isinstance(exc, machine) else Blame.SHARD
+
+
 def work_on(
     services: Services,
     context: RunContext,
@@ -134,6 +149,19 @@ def work_on(
     Raises:
         InfrastructureError: a source, the store or the database failed under way.
     """
+    try:
+        return _work_on(services, context, claim, stop, on_batch)
+    except FencedOutError:
+        return Outcome.FENCED_OUT
+
+
+def _work_on(
+    services: Services,
+    context: RunContext,
+    claim: Claim,
+    stop: Callable[[], bool],
+    on_batch: Callable[[int], None],
+) -> Outcome:
     settings = services.settings
     items = load_items(services, context.run_id, claim)
     with LeaseKeeper(
@@ -142,13 +170,8 @@ def work_on(
         results: list[ItemResult] = []
         digests: list[_Digests] = []
         halved = False
-        batches = prepare_batches(
-            context.preparer,
-            items,
-            batch_size=context.plan.batch_size,
-            threads=context.decode_threads,
-        )
-        with context.executor.session(keeper.alive):
+        batches = _batches(services, context, claim, items)
+        with closing(batches), context.executor.session(keeper.alive):
             for number, prepared in enumerate(batches, start=1):
                 output = context.executor.explain_batch(prepared)
                 results += output.results
@@ -160,22 +183,39 @@ def work_on(
                 if keeper.lost:
                     return Outcome.FENCED_OUT
                 if not complete and (stop() or keeper.unwanted):
-                    batches.close()
                     release(services.engine, claim)
                     return Outcome.RELEASED
         artifact = _store(services, context, claim, results)
-    try:
-        finish_shard(
+    finish_shard(
+        services.engine,
+        claim,
+        artifact=artifact,
+        items=_rows(context.run_id, claim, results, digests),
+        counts=_counts(results),
+        not_comparable=halved,
+    )
+    return Outcome.FINISHED
+
+
+def _batches(
+    services: Services, context: RunContext, claim: Claim, items: list[ManifestItem]
+) -> Generator[list[PreparedItem]]:
+    """Return the items batch by batch, read ahead or, where need be, one by one."""
+    if claim.single_steps:
+        return prepare_in_single_steps(
             services.engine,
             claim,
-            artifact=artifact,
-            items=_rows(context.run_id, claim, results, digests),
-            counts=_counts(results),
-            not_comparable=halved,
+            context.preparer,
+            context.executor,
+            items,
+            batch_size=context.plan.batch_size,
         )
-    except FencedOutError:
-        return Outcome.FENCED_OUT
-    return Outcome.FINISHED
+    return prepare_batches(
+        context.preparer,
+        items,
+        batch_size=context.plan.batch_size,
+        threads=context.decode_threads,
+    )
 
 
 def load_items(services: Services, run_id: str, claim: Claim) -> list[ManifestItem]:

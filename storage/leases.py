@@ -6,7 +6,9 @@ and that number is the fence: whatever a worker writes later is written only whe
 row still carries it. All moments come from the database's clock.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +20,13 @@ from storage.engine import epoch_now, reading, transaction
 from storage.errors import FencedOutError
 from storage.events import record
 from storage.states import OPEN_RUN_STATES, RunState, ShardState
+from storage.suspects import (
+    BROKE_COMPUTATION,
+    KILLED_WORKER,
+    condemned_items,
+    needs_single_steps,
+    strike,
+)
 from storage.tables import ItemTable, RunTable, ShardTable
 
 #: Seconds, times the attempts so far, before a failed shard may be claimed again.
@@ -25,6 +34,17 @@ BACKOFF_S = 5.0
 
 #: What ended an attempt that was silent for too long.
 LEASE_EXPIRED = "lease_expired"
+
+
+class Blame(Enum):
+    """Whose doing it was that an attempt failed."""
+
+    #: A server, a store, a disk: trying again may do.
+    NOBODY = "nobody"
+    #: Something in the shard, nobody knows what.
+    SHARD = "shard"
+    #: The item in work, alone in its batch.
+    ITEM = "item"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +58,10 @@ class Claim:
     item_count: int
     attempt: int
     worker: str
+    #: Whether each item is tried alone first, because attempts ended badly.
+    single_steps: bool = False
+    #: Items that are left out, with the reason of each.
+    condemned: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def object_name(self) -> str:
@@ -103,6 +127,12 @@ def _claim(
     shard = session.scalar(candidate)
     if shard is None:
         return None
+    extra = 0
+    if shard.state == ShardState.RUNNING:
+        # Taken over before a sweep: how the former attempt ended is told all the same.
+        _record_end(session, Action.SHARD_EXPIRED, shard, LEASE_EXPIRED, actor=worker)
+        extra = strike(session, shard, reason=KILLED_WORKER, actor=worker)
+        shard.deaths += 1
     claim = Claim(
         shard_id=shard.id,
         run_id=shard.run_id,
@@ -111,10 +141,9 @@ def _claim(
         item_count=shard.item_count,
         attempt=shard.attempt + 1,
         worker=worker,
+        single_steps=needs_single_steps(shard),
+        condemned=condemned_items(session, shard.id),
     )
-    if shard.state == ShardState.RUNNING:
-        # Taken over before a sweep: how the former attempt ended is told all the same.
-        _record_end(session, Action.SHARD_EXPIRED, shard, LEASE_EXPIRED, actor=worker)
     session.execute(
         sa.update(ShardTable)
         .where(ShardTable.id == claim.shard_id)
@@ -127,6 +156,9 @@ def _claim(
             batches_done=0,
             hints=0,
             error=None,
+            deaths=shard.deaths,
+            current_item=None,
+            max_attempts=shard.max_attempts + extra,
         )
         .execution_options(synchronize_session=False)
     )
@@ -266,6 +298,7 @@ def release(engine: sa.Engine, claim: Claim) -> None:
                 state=ShardState.PENDING,
                 lease_until=None,
                 dispatched_at=None,
+                current_item=None,
                 max_attempts=ShardTable.max_attempts + 1,
             )
             .returning(ShardTable.id)
@@ -281,16 +314,21 @@ def release(engine: sa.Engine, claim: Claim) -> None:
             )
 
 
-def fail_attempt(engine: sa.Engine, claim: Claim, *, error: str) -> ShardState | None:
+def fail_attempt(
+    engine: sa.Engine, claim: Claim, *, error: str, blames: Blame = Blame.SHARD
+) -> ShardState | None:
     """The attempt failed: the shard waits for its next one, or is dead.
 
     Args:
         engine: The database.
         claim: The fence; a lost lease changes nothing and returns None.
         error: An enumerated code or an exception's class name, never free text.
+        blames: Whose doing it was.
     """
     with transaction(engine) as session:
-        return _end_attempt(session, _owned(claim), error=error, actor=claim.worker)
+        return _end_attempt(
+            session, _owned(claim), error=error, blames=blames, actor=claim.worker
+        )
 
 
 def expire_leases(engine: sa.Engine, *, actor: str) -> int:
@@ -306,7 +344,13 @@ def expire_leases(engine: sa.Engine, *, actor: str) -> int:
         # One short transaction each: a lease renewed in between is left alone.
         with transaction(engine) as session:
             which = sa.and_(ShardTable.id == shard_id, _expired())
-            ended = _end_attempt(session, which, error=LEASE_EXPIRED, actor=actor)
+            ended = _end_attempt(
+                session,
+                which,
+                error=LEASE_EXPIRED,
+                blames=Blame.SHARD,
+                actor=actor,
+            )
             count += ended is not None
     return count
 
@@ -318,37 +362,46 @@ def _expired() -> sa.ColumnElement[bool]:
 
 
 def _end_attempt(
-    session: Session, which: sa.ColumnElement[bool], *, error: str, actor: str
+    session: Session,
+    which: sa.ColumnElement[bool],
+    *,
+    error: str,
+    blames: Blame,
+    actor: str,
 ) -> ShardState | None:
-    exhausted = ShardTable.attempt >= ShardTable.max_attempts
-    row = session.execute(
+    """End an attempt badly; the item in work gets a strike where it was its doing."""
+    shard = session.scalar(sa.select(ShardTable).where(which).with_for_update())
+    if shard is None:
+        return None
+    extra, died = 0, error == LEASE_EXPIRED
+    failed = not died and blames is not Blame.NOBODY
+    if died or blames is Blame.ITEM:
+        reason = KILLED_WORKER if died else BROKE_COMPUTATION
+        extra = strike(session, shard, reason=reason, actor=actor)
+    is_dead = shard.attempt >= shard.max_attempts + extra
+    state = ShardState.DEAD if is_dead else ShardState.PENDING
+    session.execute(
         sa.update(ShardTable)
-        .where(which)
+        .where(ShardTable.id == shard.id)
         .values(
-            state=sa.case((exhausted, ShardState.DEAD), else_=ShardState.PENDING),
+            state=state,
             lease_until=None,
             dispatched_at=None,
             error=error[:64],
             not_before=epoch_now() + BACKOFF_S * ShardTable.attempt,
-        )
-        .returning(
-            ShardTable.run_id,
-            ShardTable.shard_index,
-            ShardTable.attempt,
-            ShardTable.state,
+            deaths=ShardTable.deaths + int(died),
+            failures=ShardTable.failures + int(failed),
+            current_item=None,
+            max_attempts=ShardTable.max_attempts + extra,
         )
         .execution_options(synchronize_session=False)
-    ).one_or_none()
-    if row is None:
-        return None
-    if row.state == ShardState.DEAD:
+    )
+    if is_dead:
         action = Action.SHARD_DEAD
-    elif error == LEASE_EXPIRED:
-        action = Action.SHARD_EXPIRED
     else:
-        action = Action.SHARD_FAILED
-    _record_end(session, action, row, error[:64], actor=actor)
-    return ShardState(row.state)
+        action = Action.SHARD_EXPIRED if died else Action.SHARD_FAILED
+    _record_end(session, action, shard, error[:64], actor=actor)
+    return state
 
 
 def _record_end(

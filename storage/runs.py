@@ -14,6 +14,7 @@ from storage.events import record
 from storage.locks import Lock, hold
 from storage.states import FINAL_RUN_STATES, OPEN_RUN_STATES, RunState, ShardState
 from storage.subjects import new_token
+from storage.suspects import forget_suspects
 from storage.tables import AuditTable, RunTable, ShardTable
 
 
@@ -330,10 +331,13 @@ def retry_dead_shards(
                 not_before=None,
                 dispatched_at=None,
                 hints=0,
+                deaths=0,
+                failures=0,
             )
             .returning(ShardTable.id)
             .execution_options(synchronize_session=False)
         ).all()
+        forget_suspects(session, [row.id for row in revived])
         if not revived:
             raise StateConflictError(f"The run {run_id} has no dead shards to retry.")
         session.execute(

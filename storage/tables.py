@@ -84,6 +84,10 @@ class RunTable(Table):
     model_digest: Mapped[str] = mapped_column(String(64))
     manifest_digest: Mapped[str] = mapped_column(String(64))
     queue: Mapped[str] = mapped_column(String(16))
+    #: Higher goes first among the runs of a queue.
+    priority: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    #: The run whose failed items this one takes again.
+    parent_run_id: Mapped[str | None] = mapped_column(String(32))
     items_total: Mapped[int] = mapped_column(BigInteger)
     shards_total: Mapped[int]
     #: Set when a batch had to be halved: the digest cannot be compared with others.
@@ -129,11 +133,32 @@ class ShardTable(Table):
     worker: Mapped[str | None] = mapped_column(String(200))
     batches_done: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None] = mapped_column(String(64))
+    #: Attempts that ended by silence, and those that ended by an error.
+    deaths: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    failures: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    #: In single steps: the item in work, which gets a strike if the attempt ends badly.
+    current_item: Mapped[int | None] = mapped_column(BigInteger)
     object_key: Mapped[str | None] = mapped_column(String(300))
     sha256: Mapped[str | None] = mapped_column(String(64))
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
+
+
+class SuspectTable(Table):
+    """Items that were alone in work when an attempt at their shard ended badly."""
+
+    __tablename__ = "suspects"
+
+    shard_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("shards.id"), primary_key=True, autoincrement=False
+    )
+    item_index: Mapped[int] = mapped_column(
+        BigInteger, primary_key=True, autoincrement=False
+    )
+    strikes: Mapped[int]
+    #: What it did, as the item's reason says it once it is condemned.
+    reason: Mapped[str] = mapped_column(String(64))
 
 
 class LocationTable(Table):

@@ -6,7 +6,12 @@ import time
 import structlog
 
 from pipeline.lease_keeper import LeaseKeeper
-from pipeline.shard_work import INFRASTRUCTURE_FAILURES, SHARD_FAILURES, work_on
+from pipeline.shard_work import (
+    INFRASTRUCTURE_FAILURES,
+    SHARD_FAILURES,
+    blame,
+    work_on,
+)
 from storage.errors import StorageError
 from storage.leases import Claim, claim_shard, fail_attempt
 from storage.runs import get_run
@@ -56,7 +61,8 @@ def _work(state: ProcessState, claim: Claim) -> None:
     except (*INFRASTRUCTURE_FAILURES, *SHARD_FAILURES) as exc:
         log.warning("shard_failed", error=type(exc).__name__)
         try:
-            fail_attempt(services.engine, claim, error=type(exc).__name__)
+            error, blames = blame(exc)
+            fail_attempt(services.engine, claim, error=error, blames=blames)
         except StorageError:
             # The lease runs out and the sweeper counts the attempt.
             log.warning("failure_not_recorded")

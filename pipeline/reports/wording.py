@@ -25,6 +25,8 @@ REASONS: dict[str, str] = {
     Reason.MASK_MISSING: "The ground truth mask was not there.",
     Reason.MASK_UNREADABLE: "The ground truth mask could not be read.",
     Reason.MASK_SIZE_MISMATCH: "The mask has another size than its picture.",
+    Reason.KILLED_WORKER: "Twice the worker died or hung with this item in work.",
+    Reason.BROKE_COMPUTATION: "Twice the computation failed with this item alone.",
     Reason.NON_FINITE_OUTPUT: "The model's output holds NaN or infinity.",
     Reason.NON_FINITE_MAP: "The attribution holds NaN or infinity.",
     Reason.ZERO_GRADIENT: "Nothing that the method looks at moves the target's score.",

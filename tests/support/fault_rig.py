@@ -198,6 +198,12 @@ class FaultRig:
         assert verdict["ok"]
         assert verdict["signatures_checked"]
 
+    def items(self, run: str) -> dict[int, ItemTable]:
+        """Return the run's rows by their place in the manifest."""
+        with reading(self.engine) as session:
+            rows = session.scalars(sa.select(ItemTable).where(ItemTable.run_id == run))
+            return {row.item_index: row for row in rows}
+
     def attempts(self, run: str) -> int:
         """Return the largest number of attempts that a shard needed."""
         return max(shard.attempt for shard in self.shards(run))

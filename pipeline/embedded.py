@@ -106,7 +106,9 @@ def run_embedded(
             final = finalise(services, run_id, key=key)
             if final is not None:
                 return final
-            expire_leases(services.engine, actor=worker)
+            expire_leases(
+                services.engine, actor=worker, backoff_s=services.settings.backoff_s
+            )
             time.sleep(_PAUSE_S)
 
 
@@ -146,7 +148,13 @@ def _work_on_next(
         raise
     except SHARD_FAILURES as exc:
         error, blames = blame(exc)
-        fail_attempt(services.engine, claim, error=error, blames=blames)
+        fail_attempt(
+            services.engine,
+            claim,
+            error=error,
+            blames=blames,
+            backoff_s=services.settings.backoff_s,
+        )
         return True
     return outcome is not Outcome.RELEASED
 

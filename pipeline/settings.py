@@ -101,6 +101,12 @@ class Settings(BaseSettings):
     stall_s: float = Field(
         default=300, gt=0, description="Seconds without a batch before giving up."
     )
+    backoff_s: float = Field(
+        default=5,
+        ge=0,
+        description="Seconds, times the attempts so far, before a shard whose attempt "
+        "ended badly is tried again.",
+    )
     tick_s: float = Field(
         default=5, gt=0, description="Seconds between the control worker's rounds."
     )

@@ -315,7 +315,12 @@ def release(engine: sa.Engine, claim: Claim) -> None:
 
 
 def fail_attempt(
-    engine: sa.Engine, claim: Claim, *, error: str, blames: Blame = Blame.SHARD
+    engine: sa.Engine,
+    claim: Claim,
+    *,
+    error: str,
+    blames: Blame = Blame.SHARD,
+    backoff_s: float = BACKOFF_S,
 ) -> ShardState | None:
     """The attempt failed: the shard waits for its next one, or is dead.
 
@@ -324,15 +329,28 @@ def fail_attempt(
         claim: The fence; a lost lease changes nothing and returns None.
         error: An enumerated code or an exception's class name, never free text.
         blames: Whose doing it was.
+        backoff_s: Seconds, times the attempts so far, before the next one.
     """
     with transaction(engine) as session:
         return _end_attempt(
-            session, _owned(claim), error=error, blames=blames, actor=claim.worker
+            session,
+            _owned(claim),
+            error=error,
+            blames=blames,
+            actor=claim.worker,
+            backoff_s=backoff_s,
         )
 
 
-def expire_leases(engine: sa.Engine, *, actor: str) -> int:
+def expire_leases(
+    engine: sa.Engine, *, actor: str, backoff_s: float = BACKOFF_S
+) -> int:
     """Shards whose lease ran out wait for their next attempt, or are dead.
+
+    Args:
+        engine: The database.
+        actor: Who found out.
+        backoff_s: Seconds, times the attempts so far, before the next one.
 
     Returns:
         How many there were.
@@ -350,6 +368,7 @@ def expire_leases(engine: sa.Engine, *, actor: str) -> int:
                 error=LEASE_EXPIRED,
                 blames=Blame.SHARD,
                 actor=actor,
+                backoff_s=backoff_s,
             )
             count += ended is not None
     return count
@@ -368,6 +387,7 @@ def _end_attempt(
     error: str,
     blames: Blame,
     actor: str,
+    backoff_s: float,
 ) -> ShardState | None:
     """End an attempt badly; the item in work gets a strike where it was its doing."""
     shard = session.scalar(sa.select(ShardTable).where(which).with_for_update())
@@ -388,7 +408,7 @@ def _end_attempt(
             lease_until=None,
             dispatched_at=None,
             error=error[:64],
-            not_before=epoch_now() + BACKOFF_S * ShardTable.attempt,
+            not_before=epoch_now() + backoff_s * ShardTable.attempt,
             deaths=ShardTable.deaths + int(died),
             failures=ShardTable.failures + int(failed),
             current_item=None,

@@ -38,7 +38,11 @@ def look_after(services: Services, *, publish: Publish) -> None:
     A round that finds the database gone leaves everything to the next one.
     """
     try:
-        expired = expire_leases(services.engine, actor=services.actor)
+        expired = expire_leases(
+            services.engine,
+            actor=services.actor,
+            backoff_s=services.settings.backoff_s,
+        )
         if expired:
             log.warning("leases_expired", count=expired)
         send_hints(services, publish)

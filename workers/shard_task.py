@@ -62,7 +62,13 @@ def _work(state: ProcessState, claim: Claim) -> None:
         log.warning("shard_failed", error=type(exc).__name__)
         try:
             error, blames = blame(exc)
-            fail_attempt(services.engine, claim, error=error, blames=blames)
+            fail_attempt(
+                services.engine,
+                claim,
+                error=error,
+                blames=blames,
+                backoff_s=settings.backoff_s,
+            )
         except StorageError:
             # The lease runs out and the sweeper counts the attempt.
             log.warning("failure_not_recorded")

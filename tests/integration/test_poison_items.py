@@ -12,6 +12,12 @@ from tests.support.workspace import Workspace
 POISON = 6
 
 
+def _workspace(folder: Path, count: int) -> Workspace:
+    return Workspace(
+        folder=folder / "work", variables={"AFFIDAVIT_BACKOFF_S": "0"}
+    ).lay_out(count)
+
+
 def _poisoned(monkeypatch: pytest.MonkeyPatch, *items: int) -> None:
     """The network breaks where one of the items is in the batch."""
     compute = Executor._compute
@@ -38,8 +44,7 @@ def test_a_poison_item_fails_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is found in single steps; all others have the undisturbed run's records."""
-    workspace = Workspace(folder=tmp_path / "work").lay_out(10)
-    monkeypatch.setattr("storage.leases.BACKOFF_S", 0.0)
+    workspace = _workspace(tmp_path, 10)
     spec = workspace.write_spec(metrics=["completeness"])
     whole = workspace.run(spec)
     _poisoned(monkeypatch, POISON)
@@ -58,8 +63,7 @@ def test_a_network_that_always_breaks_is_not_the_items_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The shard ends dead after a bounded number of attempts; nothing is made up."""
-    workspace = Workspace(folder=tmp_path / "work").lay_out(40)
-    monkeypatch.setattr("storage.leases.BACKOFF_S", 0.0)
+    workspace = _workspace(tmp_path, 40)
     _poisoned(monkeypatch, *range(40))
     spec = workspace.write_spec(run={"shard_size": 40})
     answer = workspace.call("run", spec, "--json")

@@ -360,6 +360,7 @@ def fault_rig(folder: Path, **more: str) -> Iterator[FaultRig]:
                 broker_url=_behind(redis.url, broker_line.port),
                 AFFIDAVIT_LEASE_S=str(LEASE_S),
                 AFFIDAVIT_HINT_TIMEOUT_S="4",
+                AFFIDAVIT_BACKOFF_S="0.5",
                 AFFIDAVIT_S3_READ_TIMEOUT_S="2",
                 **more,
             )

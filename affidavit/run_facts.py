@@ -83,6 +83,9 @@ def run_document(services: Services, run: RunTable) -> dict[str, Any]:
             if shard.object_key is not None
         ],
         "shards": {state.value: progress.shards.get(state, 0) for state in ShardState},
+        "schedule": (run.origin or {}).get("schedule"),
+        "slot": (run.origin or {}).get("slot"),
+        "incremental": (run.origin or {}).get("incremental"),
         "queue": run.queue,
         "device": run.plan["device"],
         "created_at": run.created_at,

@@ -19,7 +19,7 @@ import structlog
 
 from pipeline.cron import Cron
 from storage.engine import epoch_now, reading, transaction
-from storage.schedule_slots import expire_slots
+from storage.schedule_slots import due_slots, expire_slots, left_runs
 from storage.schedules import (
     list_schedules,
     lock_schedule,
@@ -63,6 +63,12 @@ def open_due_slots(engine: sa.Engine, *, actor: str, now: float | None = None) -
             # Its time zone is gone from this machine; the others go on.
             log.error("schedule_unusable", schedule=schedule.id)  # noqa: TRY400
     skip_late(engine, catch_up="none", grace_s=GRACE_S, actor=actor)
+
+
+def anything_due(engine: sa.Engine, *, actor: str) -> bool:
+    """Return whether `schedule run-due` has anything to do, slots being up to date."""
+    open_due_slots(engine, actor=actor)
+    return bool(due_slots(engine) or left_runs(engine))
 
 
 def clock(engine: sa.Engine) -> float:

@@ -15,8 +15,15 @@ from storage.engine import epoch_now, reading, transaction
 from storage.errors import FencedOutError
 from storage.events import record
 from storage.schedules import slot_name
-from storage.states import FINAL_RUN_STATES, ScheduleState, SlotError, SlotState
-from storage.tables import RunTable, ScheduleSlotTable, ScheduleTable
+from storage.states import (
+    FINAL_RUN_STATES,
+    RunState,
+    ScheduleState,
+    ShardState,
+    SlotError,
+    SlotState,
+)
+from storage.tables import RunTable, ScheduleSlotTable, ScheduleTable, ShardTable
 
 #: Attempts to plan the run of a slot; a quarter of an hour with the pauses between.
 MOST_ATTEMPTS = 6
@@ -358,3 +365,36 @@ def get_slot(engine: sa.Engine, slot_id: int) -> ScheduleSlotTable:
     """Return a slot's row; it is there."""
     with reading(engine) as session:
         return session.get_one(ScheduleSlotTable, slot_id)
+
+
+def left_runs(engine: sa.Engine) -> list[tuple[str, str]]:
+    """Return embedded runs of slots that nobody works on: schedule and run.
+
+    Their process died: they are open, and no lease of theirs holds.
+    """
+    held = (
+        sa.select(ShardTable.id)
+        .where(
+            ShardTable.run_id == RunTable.id,
+            ShardTable.state == ShardState.RUNNING,
+            ShardTable.lease_until >= epoch_now(),
+        )
+        .exists()
+    )
+    finalising = sa.and_(
+        RunTable.state == RunState.FINALISING,
+        RunTable.finaliser_lease_until >= epoch_now(),
+    )
+    with reading(engine) as session:
+        rows = session.execute(
+            sa.select(ScheduleSlotTable.schedule_id, RunTable.id)
+            .join(RunTable, RunTable.id == ScheduleSlotTable.run_id)
+            .where(
+                RunTable.queue == "embedded",
+                RunTable.state.not_in(FINAL_RUN_STATES),
+                ~held,
+                ~finalising,
+            )
+            .order_by(RunTable.created_at)
+        )
+        return [(row.schedule_id, row.id) for row in rows]

@@ -108,6 +108,12 @@ def get_schedule(engine: sa.Engine, name: str) -> ScheduleTable:
     )
 
 
+def read_schedule(engine: sa.Engine, schedule_id: str) -> ScheduleTable:
+    """Return the schedule's row, also of one that was removed; it is there."""
+    with reading(engine) as session:
+        return session.get_one(ScheduleTable, schedule_id)
+
+
 def move_schedule(
     engine: sa.Engine,
     schedule_id: str,

@@ -156,3 +156,12 @@ def wake_workers(services: Services) -> None:
         return
     finally:
         app.close()
+
+
+def wake_control(services: Services) -> None:
+    """A control worker looks around soon; if the broker is down, the beat will do."""
+    app = create_app(services.settings)
+    try:
+        send_tick(app)
+    finally:
+        app.close()

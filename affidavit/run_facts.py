@@ -74,6 +74,7 @@ def run_document(services: Services, run: RunTable) -> dict[str, Any]:
         "spec_digest": run.spec_digest,
         "model_digest": run.model_digest,
         "criteria": summary.get("criteria", []),
+        "change": summary.get("change"),
         "criteria_met": criteria_met(run),
         "report": object_uri(services, report["html"]) if report else None,
         "report_json": object_uri(services, report["json"]) if report else None,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Earlier runs of an audit, and what they say of items, by where the items are."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,7 +37,7 @@ def reported_runs(
         )
 
 
-def runs_before(engine: sa.Engine, name: str, created_at: float) -> Iterator[RunTable]:
+def runs_before(engine: sa.Engine, name: str, created_at: float) -> Generator[RunTable]:
     """Yield the reported runs of the audit that are older, the newest first."""
     with reading(engine) as session:
         found = session.scalars(

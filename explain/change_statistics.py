@@ -25,6 +25,9 @@ from explain.statistics import BOOTSTRAP_LIMIT, Interval, bootstrap_mean_interva
 
 Values = npt.NDArray[np.float64]
 
+#: Random words that are drawn at a time.
+_BLOCK = 4096
+
 
 class ColumnStream:
     """Count, mean, spread and a sample of a column that comes in chunks.
@@ -75,14 +78,22 @@ class ColumnStream:
         rest = chunk[room:]
         if not len(rest):
             return
-        # The chunk's first place in the column is the high word of the counter.
-        counter = np.array([0, 0, 0, self.n], dtype=np.uint64)
-        words = np.random.Philox(key=self._key, counter=counter).random_raw(len(rest))
         first = self.n + len(chunk) - len(rest)
-        ranks = np.arange(first, first + len(rest), dtype=np.uint64) + np.uint64(1)
-        places = words % ranks
+        places = self._words(first, len(rest)) % np.arange(
+            first + 1, first + len(rest) + 1, dtype=np.uint64
+        )
         for hit in np.flatnonzero(places < SAMPLE):
             self._kept[int(places[hit])] = rest[hit]
+
+    def _words(self, first: int, count: int) -> npt.NDArray[np.uint64]:
+        """Return the random words of places in the column, however it is cut."""
+        blocks = []
+        for block in range(first // _BLOCK, (first + count - 1) // _BLOCK + 1):
+            counter = np.array([0, 0, 0, block], dtype=np.uint64)
+            generator = np.random.Philox(key=self._key, counter=counter)
+            blocks.append(generator.random_raw(_BLOCK))
+        start = first % _BLOCK
+        return np.concatenate(blocks)[start : start + count]
 
     @property
     def mean(self) -> float | None:

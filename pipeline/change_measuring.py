@@ -9,7 +9,6 @@ pass through in chunks, so that memory does not grow with them.
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,8 +61,8 @@ def change_since(
 
 def previous_run(engine: sa.Engine, run: RunTable) -> RunTable | None:
     """Return the newest older run of the audit that can be compared, None if none."""
-    with closing(runs_before(engine, run.spec["audit"], run.created_at)) as found:
-        return next((one for one in found if _explains_alike(one, run)), None)
+    found = runs_before(engine, run.spec["audit"], run.created_at)
+    return next((one for one in found if _explains_alike(one, run)), None)
 
 
 def _explains_alike(one: RunTable, other: RunTable) -> bool:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Earlier runs of an audit, and what they say of items, by where the items are."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +15,9 @@ REPORTED_STATES = (RunState.DONE, RunState.INCOMPLETE)
 
 #: Rows in memory at a time.
 CHUNK = 2000
+
+#: Runs looked at for one that can be compared; mostly the first can.
+RUNS_AT_ONCE = 5
 
 
 def reported_runs(
@@ -37,21 +40,26 @@ def reported_runs(
         )
 
 
-def runs_before(engine: sa.Engine, name: str, created_at: float) -> Generator[RunTable]:
+def runs_before(engine: sa.Engine, name: str, created_at: float) -> Iterator[RunTable]:
     """Yield the reported runs of the audit that are older, the newest first."""
-    with reading(engine) as session:
-        found = session.scalars(
-            sa.select(RunTable)
-            .join(AuditTable, AuditTable.id == RunTable.audit_id)
-            .where(
-                AuditTable.name == name,
-                RunTable.state.in_(REPORTED_STATES),
-                RunTable.created_at < created_at,
-            )
-            .order_by(RunTable.created_at.desc(), RunTable.id)
-            .execution_options(yield_per=20)
-        )
+    before = created_at
+    while True:
+        with reading(engine) as session:
+            found = session.scalars(
+                sa.select(RunTable)
+                .join(AuditTable, AuditTable.id == RunTable.audit_id)
+                .where(
+                    AuditTable.name == name,
+                    RunTable.state.in_(REPORTED_STATES),
+                    RunTable.created_at < before,
+                )
+                .order_by(RunTable.created_at.desc())
+                .limit(RUNS_AT_ONCE)
+            ).all()
+        if not found:
+            return
         yield from found
+        before = found[-1].created_at
 
 
 def iterate_outcomes(engine: sa.Engine, run_id: str) -> Iterator[Any]:

@@ -188,6 +188,7 @@ def run_due(*, json: JsonOption = False, home: HomeOption = None) -> int:
 
     documents, codes = [], [ExitCode.DONE]
     with open_existing(home) as services, interruptible() as stop:
+        log_events(services)
         # Most calls find nothing to do, and need not load torch to say so.
         if anything_due(services.engine, actor=services.actor):
             from pipeline.scheduled_runs import run_due as run_each  # noqa: PLC0415

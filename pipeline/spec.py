@@ -17,6 +17,7 @@ from explain.methods.cards import METHODS
 from explain.parameters import Parameter, resolved
 from explain.remedies.cards import REMEDIES
 from explain.thresholds.cards import POLICIES
+from pipeline.cron import Cron
 
 #: `weights: hub` is how a spec says that weights may be fetched at run time.
 HUB = "hub"
@@ -331,6 +332,33 @@ class RunSpec(SpecSection):
     )
 
 
+class ScheduleSpec(SpecSection):
+    """When the audit is run again by itself, once `affidavit schedule add` took it."""
+
+    cron: str = Field(
+        description="Five fields as in cron(5), such as 0 3 * * *, or @hourly, @daily, "
+        "@weekly, @monthly, @yearly."
+    )
+    timezone: str = Field(
+        default="UTC", description="IANA name of the time zone that cron means."
+    )
+    catch_up: Literal["latest", "all", "none"] = Field(
+        default="latest",
+        description="Of slots that were missed: one run for the newest, one each (the "
+        "newest 24 at most), or none for what is over ten minutes late.",
+    )
+    incremental: bool = Field(
+        default=False,
+        description="Whether a run takes only items that are new or changed since the "
+        "runs before it.",
+    )
+
+    @model_validator(mode="after")
+    def _names_moments(self) -> "ScheduleSpec":
+        Cron(self.cron, self.timezone)
+        return self
+
+
 class AuditSpec(SpecSection):
     """One audit, as declared in its file."""
 
@@ -355,8 +383,9 @@ class AuditSpec(SpecSection):
     )
     privacy: PrivacySpec = Field(default_factory=PrivacySpec)
     run: RunSpec = Field(default_factory=RunSpec)
-    schedule: None = Field(
-        default=None, description="Reserved: scheduled audits are not there yet."
+    schedule: ScheduleSpec | None = Field(
+        default=None,
+        description="When the audit is run again by itself; see below. Null: never.",
     )
 
     @property

@@ -134,6 +134,16 @@ def complete_plan(
     )
 
 
+def note_origin(session: Session, run_id: str, origin: dict[str, Any]) -> None:
+    """The run says where it comes from."""
+    session.execute(
+        sa.update(RunTable)
+        .where(RunTable.id == run_id)
+        .values(origin=origin)
+        .execution_options(synchronize_session=False)
+    )
+
+
 def get_run(engine: sa.Engine, prefix: str) -> RunTable:
     """Return the run whose id begins with the prefix; `latest` is the newest.
 

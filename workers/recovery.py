@@ -2,8 +2,8 @@
 """One round of the control worker; each step is safe to run twice at once.
 
 A message is only a hint, so whatever was lost is found here: leases that ran out, hints
-that nobody followed, runs whose last shard is done, ledger entries not yet ordered or
-not yet signed.
+that nobody followed, slots of schedules, runs whose last shard is done, ledger entries
+not yet ordered or not yet signed.
 """
 
 import structlog
@@ -22,6 +22,7 @@ from storage.ledger_signing import unsigned_for
 from storage.ledger_writer import sequence
 from storage.worker_registry import forget_dead_workers
 from workers.dispatch import Publish, send_hints
+from workers.schedules import look_after_schedules
 
 log = structlog.get_logger()
 
@@ -32,10 +33,17 @@ SEQUENCE_LIMIT = 5000
 CHECKPOINT_INTERVAL_S = 60.0
 
 
-def look_after(services: Services, *, publish: Publish) -> None:
-    """Leases, hints, finished runs and the ledger are as they should be.
+def look_after(
+    services: Services, *, publish: Publish, publish_slot: Publish | None = None
+) -> None:
+    """Leases, hints, schedules, finished runs and the ledger are as they should be.
 
     A round that finds the database gone leaves everything to the next one.
+
+    Args:
+        services: Database and stores.
+        publish: Sends a hint about a shard.
+        publish_slot: Sends a hint about a slot; None leaves the schedules alone.
     """
     try:
         expired = expire_leases(
@@ -46,6 +54,8 @@ def look_after(services: Services, *, publish: Publish) -> None:
         if expired:
             log.warning("leases_expired", count=expired)
         send_hints(services, publish)
+        if publish_slot is not None:
+            look_after_schedules(services, publish=publish_slot)
         # Before the reports, which may take long and may fail.
         _order_entries(services)
         forget_dead_workers(services.engine)

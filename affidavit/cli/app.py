@@ -17,6 +17,7 @@ from affidavit.cli import (
     listing,
     planning,
     registry,
+    scheduling,
     supervising,
     working,
 )
@@ -72,6 +73,7 @@ for module in (
     planning,
     auditing,
     supervising,
+    scheduling,
     listing,
     evidence,
     calibrating,

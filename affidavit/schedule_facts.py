@@ -81,7 +81,11 @@ def exit_code_of_due(done: "DueRun", document: dict[str, Any]) -> ExitCode:
     run = document["run"]
     if run is None:
         return ExitCode.DONE
-    if done.state in {RunState.INTERRUPTED, RunState.CANCELLED}:
+    if done.state in {
+        RunState.INTERRUPTED,
+        RunState.PAUSED,
+        RunState.CANCELLED,
+    }:
         return ExitCode.INTERRUPTED
     unmet = bool(run["criteria"]) and not run["criteria_met"]
     if unmet or done.state == RunState.INCOMPLETE:

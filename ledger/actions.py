@@ -45,6 +45,8 @@ class Action(StrEnum):
     SLOT_FAILED = "slot:failed"  # one attempt to plan; others may follow
     SLOT_EMPTY = "slot:empty"  # nothing was new or changed
 
+    OBJECT_COLLECTED = "object:collected"  # nobody's: its attempt was not the last
+
     # What people see and take away.
     REPORT_WRITTEN = "report:written"
     REPORT_READ = "report:read"

@@ -67,6 +67,7 @@ def create_run(
                 "spec_digest": audit.spec_sha256,
                 "model_digest": audit.model_sha256,
                 "queue": queue,
+                "priority": audit.written.run.priority,
             },
         )
         manifest = _write_manifest(session, audit, run_id, on_items)

@@ -327,6 +327,12 @@ class RunSpec(SpecSection):
         description="Most images in one forward pass of a method or policy that makes "
         "many; bounds memory. Decides last bits, so it is fixed in the manifest.",
     )
+    priority: int = Field(
+        default=0,
+        ge=-10,
+        le=10,
+        description="Runs of a higher priority get workers first; equals share them.",
+    )
     max_attempts: int = Field(
         default=3, ge=1, le=20, description="Attempts before a shard is dead."
     )

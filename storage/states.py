@@ -39,6 +39,8 @@ class RunState(StrEnum):
     INCOMPLETE = "incomplete"
     #: Stopped by its user at a batch boundary; `resume` goes on.
     INTERRUPTED = "interrupted"
+    #: Held by its user; `resume` goes on.
+    PAUSED = "paused"
     #: Cancelled by its user; `resume` goes on all the same.
     CANCELLED = "cancelled"
     #: Could not be finalised; the run's error says why, `resume` tries again.
@@ -106,6 +108,7 @@ FINAL_RUN_STATES = frozenset(
         RunState.DONE,
         RunState.INCOMPLETE,
         RunState.INTERRUPTED,
+        RunState.PAUSED,
         RunState.CANCELLED,
         RunState.FAILED,
     }

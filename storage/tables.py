@@ -86,8 +86,6 @@ class RunTable(Table):
     queue: Mapped[str] = mapped_column(String(16))
     #: Higher goes first among the runs of a queue.
     priority: Mapped[int] = mapped_column(default=0, server_default=text("0"))
-    #: The run whose failed items this one takes again.
-    parent_run_id: Mapped[str | None] = mapped_column(String(32))
     items_total: Mapped[int] = mapped_column(BigInteger)
     shards_total: Mapped[int]
     #: Set when a batch had to be halved: the digest cannot be compared with others.

@@ -6,12 +6,15 @@ that nobody followed, slots of schedules, runs whose last shard is done, ledger 
 not yet ordered or not yet signed.
 """
 
+import time
+
 import structlog
 
 from ledger.checkpoint import SigningKey
 from ledger.errors import BrokenLedgerError, LedgerError
 from pipeline.finaliser_end import is_passing
 from pipeline.finalising import finalise
+from pipeline.orphans import collect_orphans
 from pipeline.services import Services
 from pipeline.shard_work import INFRASTRUCTURE_FAILURES, SHARD_FAILURES
 from pipeline.signing import open_signing_key, write_signed_checkpoint
@@ -31,6 +34,12 @@ SEQUENCE_LIMIT = 5000
 
 #: A ledger that grows all the time is signed this often; the end of a run at once.
 CHECKPOINT_INTERVAL_S = 60.0
+
+#: Seconds between two looks for objects that nobody names.
+COLLECT_INTERVAL_S = 3600.0
+
+#: When each process last looked, by its services.
+_collected_at: dict[int, float] = {}
 
 
 def look_after(
@@ -60,9 +69,22 @@ def look_after(
         _order_entries(services)
         forget_dead_workers(services.engine)
         finalise_runs(services)
+        _collect_orphans(services)
         sign_ledger(services)
     except StorageError as exc:
         log.warning("round_broken_off", error=type(exc).__name__)
+
+
+def _collect_orphans(services: Services) -> None:
+    """Once in an hour, what nobody names any more is deleted."""
+    now = time.monotonic()
+    if now - _collected_at.get(id(services), 0.0) < COLLECT_INTERVAL_S:
+        return
+    _collected_at[id(services)] = now
+    age_s = services.settings.orphan_age_h * 3600
+    collected = collect_orphans(services, older_than_s=age_s)
+    if collected:
+        log.info("orphans_collected", count=len(collected))
 
 
 def _order_entries(services: Services) -> None:

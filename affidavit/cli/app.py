@@ -12,6 +12,7 @@ import typer
 from affidavit.cli import (
     auditing,
     calibrating,
+    collecting,
     evidence,
     installation,
     listing,
@@ -76,6 +77,7 @@ for module in (
     scheduling,
     listing,
     evidence,
+    collecting,
     calibrating,
     working,
     installation,

@@ -137,7 +137,7 @@ def _tell_nothing_new(nothing: "NothingNewError", *, json: bool) -> ExitCode:
 def resume(
     run: RunArgument, *, json: JsonOption = False, home: HomeOption = None
 ) -> int:
-    """Go on with a run that was interrupted or cancelled."""
+    """Go on with a run that was interrupted, paused or cancelled."""
     from storage.runs import get_run, resume_run  # noqa: PLC0415
     from storage.states import OPEN_RUN_STATES, RunState  # noqa: PLC0415
 
@@ -292,7 +292,7 @@ def _work_through(
         print_json(document)
     else:
         _tell(document)
-    if state in {RunState.INTERRUPTED, RunState.CANCELLED}:
+    if state in {RunState.INTERRUPTED, RunState.PAUSED, RunState.CANCELLED}:
         note(f"Stopped at a batch boundary; go on with: affidavit resume {run_id}")
         return ExitCode.INTERRUPTED
     if state is RunState.INCOMPLETE:

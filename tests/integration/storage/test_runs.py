@@ -65,6 +65,11 @@ def cancel(engine: sa.Engine, run_id: str) -> None:
     )
 
 
+def pause(engine: sa.Engine, run_id: str) -> None:
+    """Pause the run."""
+    stop_run(engine, run_id, RunState.PAUSED, action=Action.RUN_PAUSED, actor=USER)
+
+
 def resume(engine: sa.Engine, run_id: str) -> None:
     """Resume the run."""
     resume_run(engine, run_id, actor=USER)
@@ -160,8 +165,13 @@ MOVES: dict[Callable[[sa.Engine, str], None], dict[RunState, RunState]] = {
         RunState.QUEUED: RunState.CANCELLED,
         RunState.RUNNING: RunState.CANCELLED,
     },
+    pause: {
+        RunState.QUEUED: RunState.PAUSED,
+        RunState.RUNNING: RunState.PAUSED,
+    },
     resume: {
         RunState.INTERRUPTED: RunState.QUEUED,
+        RunState.PAUSED: RunState.QUEUED,
         RunState.CANCELLED: RunState.QUEUED,
         RunState.FAILED: RunState.QUEUED,
     },
@@ -198,7 +208,7 @@ def test_the_table_of_moves(engine: sa.Engine) -> None:
         assert snapshot(engine) == before, (state, move)
 
 
-@pytest.mark.parametrize("move", [stop, cancel, resume])
+@pytest.mark.parametrize("move", [stop, cancel, pause, resume])
 def test_an_unknown_run_cannot_be_moved(
     sqlite_engine: sa.Engine, move: Callable[[sa.Engine, str], None]
 ) -> None:

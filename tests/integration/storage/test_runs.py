@@ -29,7 +29,7 @@ from storage.runs import (
     stop_run,
 )
 from storage.states import FINAL_RUN_STATES, RunState, ShardState
-from storage.tables import AuditTable
+from storage.tables import AuditTable, RunTable
 from tests.support.planted import (
     at_once,
     claimed,
@@ -122,17 +122,13 @@ def test_a_run_is_found_by_the_beginning_of_its_id(engine: sa.Engine) -> None:
     second = plant_run(engine)
     assert get_run(engine, run_id).id == run_id
     assert get_run(engine, second).id == second
+    table = RunTable.__table__
+    changed = {"id": sa.literal(other), "created_at": table.c.created_at + 1000}
+    twin = sa.select(*(changed.get(c.name, c) for c in table.c)).where(
+        table.c.id == run_id
+    )
     with engine.begin() as connection:
-        connection.execute(
-            sa.text(
-                "INSERT INTO runs SELECT :other, audit_id, state, error, spec, plan, "
-                "spec_digest, model_digest, manifest_digest, queue, items_total, "
-                "shards_total, not_comparable, created_at + 1000, started_at, "
-                "finished_at, finaliser_lease_until, finaliser_attempt, result_digest, "
-                "summary FROM runs WHERE id = :run_id"
-            ),
-            {"other": other, "run_id": run_id},
-        )
+        connection.execute(sa.insert(table).from_select(list(table.c.keys()), twin))
     assert get_run(engine, run_id[:7]).id == run_id
     with pytest.raises(UnknownRunError, match="Several runs begin with"):
         get_run(engine, run_id[:6])

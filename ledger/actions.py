@@ -39,11 +39,11 @@ class Action(StrEnum):
     SCHEDULE_PAUSED = "schedule:paused"
     SCHEDULE_RESUMED = "schedule:resumed"
     SCHEDULE_REMOVED = "schedule:removed"
-    SCHEDULE_WEIGHTS_CHANGED = "schedule:weights_changed"  # digest: the new weights'
+    WEIGHTS_CHANGED = "weights:changed"  # digest: the new weights'
     SLOT_REQUESTED = "slot:requested"  # a person asked for a run now
     SLOT_SKIPPED = "slot:skipped"
     SLOT_FAILED = "slot:failed"  # one attempt to plan; others may follow
-    SLOT_EMPTY = "slot:empty"  # nothing was new or changed
+    SLOT_CLOSED = "slot:closed"  # without a run: nothing was new or changed
 
     OBJECT_COLLECTED = "object:collected"  # nobody's: its attempt was not the last
 

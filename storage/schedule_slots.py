@@ -250,7 +250,7 @@ def _note_weights(
     if before is not None:
         record(
             session,
-            Action.SCHEDULE_WEIGHTS_CHANGED,
+            Action.WEIGHTS_CHANGED,
             f"schedule/{claim.schedule_id}",
             actor=claim.worker,
             digest=model_digest,
@@ -274,7 +274,7 @@ def end_empty_slot(engine: sa.Engine, claim: SlotClaim, *, unchanged: int) -> No
         )
         record(
             session,
-            Action.SLOT_EMPTY,
+            Action.SLOT_CLOSED,
             claim.object_name,
             actor=claim.worker,
             details={"unchanged": unchanged},

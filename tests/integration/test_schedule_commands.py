@@ -38,7 +38,9 @@ def actions(workspace: Workspace) -> list[str]:
     """Return what the ledger tells of schedules, in order."""
     rows = workspace.rows("ledger_entries") + workspace.rows("ledger_outbox")
     found = [Entry.parse(row["body"]).action.value for row in rows]
-    return [one for one in found if one.split(":")[0] in {"schedule", "slot"}]
+    return [
+        one for one in found if one.split(":")[0] in {"schedule", "slot", "weights"}
+    ]
 
 
 def make_due(workspace: Workspace) -> None:
@@ -136,7 +138,7 @@ def test_what_is_due_runs_in_this_process(workspace: Workspace) -> None:
     done(workspace, "run-now", "tiny")
     (ran,) = done(workspace, "run-due")["ran"]
     assert (ran["state"], ran["run"]) == ("nothing_new", None)
-    assert actions(workspace)[-1] == "slot:empty"
+    assert actions(workspace)[-1] == "slot:closed"
 
 
 def test_a_failure_to_plan_is_said_and_blocks_nothing(workspace: Workspace) -> None:
@@ -182,7 +184,7 @@ def test_other_weights_are_run_and_told_of(workspace: Workspace) -> None:
     done(workspace, "run-now", "tiny")
     (second,) = done(workspace, "run-due")["ran"]
     assert second["run"]["model_digest"] != added["weights_sha256"]
-    assert "schedule:weights_changed" in actions(workspace)
+    assert "weights:changed" in actions(workspace)
     assert "The weights are other ones." in Path(second["run"]["report"]).read_text()
 
     done(workspace, "remove", "tiny")

@@ -127,16 +127,13 @@ def test_a_run_is_found_by_the_beginning_of_its_id(engine: sa.Engine) -> None:
     second = plant_run(engine)
     assert get_run(engine, run_id).id == run_id
     assert get_run(engine, second).id == second
-    columns = {column.name: column for column in RunTable.__table__.columns}
-    later = RunTable.created_at + 1000
-    changed = columns | {"id": sa.literal(other), "created_at": later}
+    table = RunTable.__table__
+    changed = {"id": sa.literal(other), "created_at": table.c.created_at + 1000}
+    twin = sa.select(*(changed.get(c.name, c) for c in table.c)).where(
+        table.c.id == run_id
+    )
     with engine.begin() as connection:
-        connection.execute(
-            sa.insert(RunTable).from_select(
-                list(changed),
-                sa.select(*changed.values()).where(RunTable.id == run_id),
-            )
-        )
+        connection.execute(sa.insert(table).from_select(list(table.c.keys()), twin))
     assert get_run(engine, run_id[:7]).id == run_id
     with pytest.raises(UnknownRunError, match="Several runs begin with"):
         get_run(engine, run_id[:6])

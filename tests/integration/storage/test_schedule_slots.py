@@ -169,7 +169,7 @@ def test_other_weights_are_told_of_once(engine: sa.Engine) -> None:
     for number, model in enumerate(("1" * 64, "2" * 64, "2" * 64)):
         run_id = end(engine, claimed(engine, due(engine, found, 1e9 + number)), model)
         set_run(engine, run_id, state=RunState.DONE)
-    (told,) = entries(engine, action=Action.SCHEDULE_WEIGHTS_CHANGED)
+    (told,) = entries(engine, action=Action.WEIGHTS_CHANGED)
     assert (told.digest, told.details["before"]) == ("2" * 64, "1" * 64)
     assert schedule(engine, found).weights_sha256 == "2" * 64
 

@@ -40,6 +40,7 @@ ALLOWED_KEYS = frozenset(
         "version",
         "threads",
         "pid",
+        "port",
         "logger",
     }
 )

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.services import Services
-from pipeline.settings import load_settings
+from pipeline.settings import Settings, load_settings
+from pipeline.software import require_same_software, software_versions
+from pipeline.telemetry import SILENCE, Stage, Telemetry, timed
 from storage.events import local_worker
 from storage.tables import RunTable
 
@@ -35,6 +37,7 @@ class ProcessState:
         """Return the run's context, its network loaded at the first use.
 
         Raises:
+            OtherSoftwareError: the run was planned with other software.
             ModelError: the weights are not those of the run.
             PathEscapeError: they lie where this worker may not read.
         """
@@ -48,10 +51,15 @@ class ProcessState:
         from pipeline.spec import AuditSpec  # noqa: PLC0415
         from pipeline.trust import trust_recorded  # noqa: PLC0415
 
+        self.require_able(run)
         plan, spec = RunPlan.from_json(run.plan), AuditSpec.model_validate(run.spec)
         # What the row notes is the submitter's word; a worker goes by its own.
         roots = self.services.roots(Path.cwd())
-        with trust_recorded(self.services, spec.model.source, f"run/{run.id}"):
+        telemetry = self.services.telemetry
+        with (
+            timed(telemetry, Stage.LOAD),
+            trust_recorded(self.services, spec.model.source, f"run/{run.id}"),
+        ):
             executor = build_executor(
                 spec,
                 plan,
@@ -60,11 +68,21 @@ class ProcessState:
                 plugins=self.services.settings.plugins,
                 roots=roots,
             )
+        telemetry.model_loaded()
         context = make_context(self.services, run, executor, roots=roots)
         self._contexts[run.id] = context
         while len(self._contexts) > MODELS_KEPT:
             self._contexts.popitem(last=False)
         return context
+
+    @staticmethod
+    def require_able(run: RunTable) -> None:
+        """Nothing happens if this process has the software that the run needs.
+
+        Raises:
+            OtherSoftwareError: it has not; both versions are in the sentence.
+        """
+        require_same_software(run.plan.get("versions", {}), software_versions())
 
     @staticmethod
     def stop_asked() -> bool:
@@ -77,7 +95,20 @@ class ProcessState:
 def process_state() -> ProcessState:
     """Return this process's state, made at the first task (after the spawn)."""
     name = os.environ.get(NAME_VARIABLE, "worker")
+    settings = load_settings()
     services = Services(
-        settings=load_settings(), actor=local_worker(name), own_roots=(Path.cwd(),)
+        settings=settings,
+        actor=local_worker(name),
+        own_roots=(Path.cwd(),),
+        telemetry=_telemetry(settings),
     )
     return ProcessState(services)
+
+
+def _telemetry(settings: Settings) -> Telemetry:
+    """Return who is told what happens here: nobody, where no metrics are served."""
+    if settings.metrics_port is None:
+        return SILENCE
+    from workers.metrics import process_metrics  # noqa: PLC0415
+
+    return process_metrics()

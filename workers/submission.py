@@ -12,11 +12,15 @@ from pipeline.run_creation import create_run
 from pipeline.services import Services
 from pipeline.spec import AuditSpec
 from pipeline.spec_file import load_spec
+from pipeline.store_probe import require_store
 from pipeline.trust import trust_recorded
+from storage.installation import installation_id
 from storage.tables import WorkerTable
 from storage.worker_registry import live_workers
 from workers.app import COMPUTE_QUEUES, create_app
 from workers.broker import require_broker
+from workers.broker_owner import require_own_broker
+from workers.broker_tls import broker_tls
 from workers.dispatch import dispatch
 from workers.hints import publisher, send_tick
 from workers.reach import WatchedSource
@@ -35,7 +39,9 @@ def submit(
         InfrastructureError: the broker is down, or no live worker has the device.
     """
     app = create_app(services.settings)
-    require_broker(str(app.conf.broker_url))
+    require_broker(str(app.conf.broker_url), broker_tls(services.settings))
+    require_own_broker(services.settings, installation_id(services.engine))
+    require_store(services.store)
     workers = live_workers(services.engine)
     device = choose_device(load_spec(spec_path), workers)
     audit = prepare_for(services, spec_path, device)

@@ -12,6 +12,7 @@ from storage.errors import (
     StateConflictError,
     StorageError,
     UnknownRunError,
+    UnknownScheduleError,
 )
 from storage.objects.errors import DigestMismatchError
 
@@ -54,6 +55,7 @@ _USAGE_ERRORS = (
     ExplainError,
     DatabaseUrlError,
     UnknownRunError,
+    UnknownScheduleError,
     StateConflictError,
     BundleError,
 )

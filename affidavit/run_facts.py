@@ -74,6 +74,7 @@ def run_document(services: Services, run: RunTable) -> dict[str, Any]:
         "spec_digest": run.spec_digest,
         "model_digest": run.model_digest,
         "criteria": summary.get("criteria", []),
+        "change": summary.get("change"),
         "criteria_met": criteria_met(run),
         "report": object_uri(services, report["html"]) if report else None,
         "report_json": object_uri(services, report["json"]) if report else None,
@@ -86,6 +87,9 @@ def run_document(services: Services, run: RunTable) -> dict[str, Any]:
             _dead(shard) for shard in shards if shard.state == ShardState.DEAD
         ],
         "shards": {state.value: progress.shards.get(state, 0) for state in ShardState},
+        "schedule": (run.origin or {}).get("schedule"),
+        "slot": (run.origin or {}).get("slot"),
+        "incremental": (run.origin or {}).get("incremental"),
         "queue": run.queue,
         "device": run.plan["device"],
         "created_at": run.created_at,

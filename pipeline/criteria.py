@@ -8,7 +8,9 @@ operator  = < | <= | > | >= | ==
 ```
 
 Beside the metrics there are `score.<aggregate>`, `items_failed.fraction` and
-`items_failed.count`.
+`items_failed.count`, and for the change since the run before `drift.<value>.ks`,
+`drift.<value>.mean_change`, `drift.prediction_changed`, `drift.class_psi` and
+`drift.failed_change`.
 """
 
 import math
@@ -25,7 +27,11 @@ AGGREGATES = ("mean", "median", "std", "min", "max", "p05", "p25", "p75", "p95")
 PSEUDO_METRICS: Mapping[str, tuple[str, ...]] = {
     "score": AGGREGATES,
     "items_failed": ("fraction", "count"),
+    "drift": ("prediction_changed", "class_psi", "failed_change"),
 }
+#: What `drift.<value>` has, for each value with a distribution.
+DRIFT = "drift."
+DRIFT_AGGREGATES: tuple[str, ...] = ("mean_change", "ks")
 OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -35,7 +41,7 @@ OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
 }
 
 _FORM = re.compile(
-    r"\s*(?P<metric>[A-Za-z][\w\-]*)\.(?P<aggregate>\w+)"
+    r"\s*(?P<metric>(drift\.)?[A-Za-z][\w\-]*)\.(?P<aggregate>\w+)"
     r"\s*(?P<op>[<>=!]+)"
     r"\s*(?P<number>[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?)\s*",
     re.ASCII,
@@ -97,12 +103,12 @@ def parse_criterion(
     number = float(found["number"])
     if not math.isfinite(number):
         raise SpecError(f"{text!r} compares with a number that is too large.")
-    if known_values is not None and metric not in {*known_values, *PSEUDO_METRICS}:
-        raise SpecError(
-            f"{text!r} names the value {metric!r}, which this audit does not measure"
-            f"{_hint(metric, sorted({*known_values, *PSEUDO_METRICS}))}."
-        )
-    aggregates = PSEUDO_METRICS.get(metric, AGGREGATES)
+    if known_values is not None:
+        _require_known(text, metric, known_values)
+    if metric.startswith(DRIFT):
+        aggregates = DRIFT_AGGREGATES
+    else:
+        aggregates = PSEUDO_METRICS.get(metric, AGGREGATES)
     if aggregate not in aggregates:
         raise SpecError(
             f"{text!r} names the aggregate {aggregate!r}, which {metric} does not have"
@@ -111,6 +117,19 @@ def parse_criterion(
     return Criterion(
         text=text.strip(), metric=metric, aggregate=aggregate, op=op, number=number
     )
+
+
+def _require_known(text: str, metric: str, known_values: Collection[str]) -> None:
+    """Nothing happens if the audit measures the value, or every run has it."""
+    if metric.startswith(DRIFT):
+        known = {f"{DRIFT}{name}" for name in (*known_values, "score")}
+    else:
+        known = {*known_values, *PSEUDO_METRICS}
+    if metric not in known:
+        raise SpecError(
+            f"{text!r} names the value {metric!r}, which this audit does not measure"
+            f"{_hint(metric, sorted(known))}."
+        )
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "data": {"source"},
     "model": {"weights", "sha256"},
-    "run": {"device", "shard_size", "max_attempts"},
+    "run": {"device", "shard_size", "max_attempts", "priority"},
 }
 
 

@@ -16,7 +16,9 @@ import sqlalchemy as sa
 
 from ledger.checkpoint import SigningKey
 from pipeline.aggregation import Aggregate, ItemRow, MetricSummary
-from pipeline.criteria import AGGREGATES, evaluate, parse_criterion
+from pipeline.change_measuring import change_since
+from pipeline.criteria import AGGREGATES, DRIFT, evaluate, parse_criterion
+from pipeline.criteria import Verdict as CriterionOutcome
 from pipeline.digests import result_digest
 from pipeline.finaliser_end import ended_in_order
 from pipeline.finaliser_keeper import FinaliserKeeper
@@ -35,6 +37,7 @@ from pipeline.reports.inputs import (
     Verdict,
 )
 from pipeline.reports.pictures import encoded
+from pipeline.run_change import RunChange
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.signing import write_signed_checkpoint
@@ -113,7 +116,9 @@ def _finalise(
     dead = [shard for shard in shards if shard.state == ShardState.DEAD]
     state = RunState.INCOMPLETE if dead else RunState.DONE
     gathered = _gather(services, run, keeper, complete=not dead)
-    inputs = _report_inputs(services, run, shards, gathered, state, key)
+    keeper.alive()
+    change = change_since(services.engine, run, alive=keeper.alive)
+    inputs = _report_inputs(services, run, shards, gathered, change, state, key)
     keeper.alive()
     document = build_document(inputs)
     pictures = _pictures(services, run, shards, inputs, keeper)
@@ -133,6 +138,7 @@ def _finalise(
         "reasons": dict(inputs.counts.failures),
         "criteria": [asdict(verdict) for verdict in inputs.criteria],
         "verdict": document["verdict"],
+        "change": _change_summary(change),
         "report": {"json": report["json_key"], "html": report["html_key"]},
     }
     finish_run(
@@ -146,6 +152,13 @@ def _finalise(
         actor=services.actor,
     )
     return state
+
+
+def _change_summary(change: RunChange | None) -> dict[str, Any] | None:
+    """Return what `status` says of the change since the run before."""
+    if change is None:
+        return None
+    return {"previous": change.previous, **change.figures()}
 
 
 def _gather(
@@ -191,6 +204,7 @@ def _report_inputs(
     run: RunTable,
     shards: Sequence[ShardTable],
     gathered: _Gathered,
+    change: RunChange | None,
     state: RunState,
     key: SigningKey | None,
 ) -> ReportInputs:
@@ -225,7 +239,9 @@ def _report_inputs(
             services, run.id, spec, [pick.row.item_index for pick in gallery.picks]
         ),
         class_names=run.plan["classes"],
-        criteria=_judge(spec, summaries, total=run.items_total, done=counts.done),
+        criteria=_judge(
+            spec, summaries, change, total=run.items_total, done=counts.done
+        ),
         shards_total=run.shards_total,
         dead_shards=[
             DeadShard(
@@ -248,6 +264,8 @@ def _report_inputs(
             artifacts=f"runs/{run.id}/shards/",
         ),
         not_comparable=run.not_comparable,
+        change=change,
+        incremental=(run.origin or {}).get("incremental"),
     )
 
 
@@ -260,7 +278,12 @@ def _verify_command(run_id: str, key: SigningKey | None) -> str:
 
 
 def _judge(
-    spec: AuditSpec, summaries: Mapping[str, MetricSummary], *, total: int, done: int
+    spec: AuditSpec,
+    summaries: Mapping[str, MetricSummary],
+    change: RunChange | None,
+    *,
+    total: int,
+    done: int,
 ) -> list[CriterionVerdict]:
     """Return how each criterion came out; items of dead shards count as failed."""
     figures: dict[str, Mapping[str, float | None]] = {
@@ -269,6 +292,8 @@ def _judge(
     }
     missing = total - done
     figures["items_failed"] = {"count": float(missing), "fraction": missing / total}
+    if change is not None:
+        figures |= change.figures()
     verdicts = []
     for text in spec.criteria:
         verdict = evaluate(parse_criterion(text), figures)
@@ -278,10 +303,22 @@ def _judge(
                 verdict=_WORDS[verdict.passed],
                 observed=verdict.value,
                 bound=verdict.criterion.number,
-                reason=verdict.message if verdict.passed is None else None,
+                reason=_why_open(verdict, change),
             )
         )
     return verdicts
+
+
+def _why_open(verdict: CriterionOutcome, change: RunChange | None) -> str | None:
+    """Return why a criterion has no verdict, None where it has one."""
+    if verdict.passed is not None:
+        return None
+    if change is None and f"{verdict.criterion.metric}.".startswith(DRIFT):
+        return (
+            "There is no earlier run of this audit to compare with, so "
+            f"{verdict.criterion.text!r} is not met."
+        )
+    return verdict.message
 
 
 def _pictures(

@@ -25,6 +25,8 @@ ALLOWED_KEYS = frozenset(
         "run",
         "shard",
         "shard_id",
+        "schedule",
+        "slot_id",
         "attempt",
         "worker",
         "queue",

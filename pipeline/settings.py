@@ -124,6 +124,11 @@ class Settings(BaseSettings):
         description="Seconds, times the attempts so far, before a shard whose attempt "
         "ended badly is tried again.",
     )
+    orphan_age_h: float = Field(
+        default=48,
+        ge=0,
+        description="Hours after which an object that no shard names is collected.",
+    )
     tick_s: float = Field(
         default=5, gt=0, description="Seconds between the control worker's rounds."
     )

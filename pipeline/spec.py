@@ -17,6 +17,7 @@ from explain.methods.cards import METHODS
 from explain.parameters import Parameter, resolved
 from explain.remedies.cards import REMEDIES
 from explain.thresholds.cards import POLICIES
+from pipeline.cron import Cron
 
 #: `weights: hub` is how a spec says that weights may be fetched at run time.
 HUB = "hub"
@@ -326,9 +327,42 @@ class RunSpec(SpecSection):
         description="Most images in one forward pass of a method or policy that makes "
         "many; bounds memory. Decides last bits, so it is fixed in the manifest.",
     )
+    priority: int = Field(
+        default=0,
+        ge=-10,
+        le=10,
+        description="Runs of a higher priority get workers first; equals share them.",
+    )
     max_attempts: int = Field(
         default=3, ge=1, le=20, description="Attempts before a shard is dead."
     )
+
+
+class ScheduleSpec(SpecSection):
+    """When the audit is run again by itself, once `affidavit schedule add` took it."""
+
+    cron: str = Field(
+        description="Five fields as in cron(5), such as 0 3 * * *, or @hourly, @daily, "
+        "@weekly, @monthly, @yearly."
+    )
+    timezone: str = Field(
+        default="UTC", description="IANA name of the time zone that cron means."
+    )
+    catch_up: Literal["latest", "all", "none"] = Field(
+        default="latest",
+        description="Of slots that were missed: one run for the newest, one each (the "
+        "newest 24 at most), or none for what is over ten minutes late.",
+    )
+    incremental: bool = Field(
+        default=False,
+        description="Whether a run takes only items that are new or changed since the "
+        "runs before it.",
+    )
+
+    @model_validator(mode="after")
+    def _names_moments(self) -> "ScheduleSpec":
+        Cron(self.cron, self.timezone)
+        return self
 
 
 class AuditSpec(SpecSection):
@@ -355,8 +389,9 @@ class AuditSpec(SpecSection):
     )
     privacy: PrivacySpec = Field(default_factory=PrivacySpec)
     run: RunSpec = Field(default_factory=RunSpec)
-    schedule: None = Field(
-        default=None, description="Reserved: scheduled audits are not there yet."
+    schedule: ScheduleSpec | None = Field(
+        default=None,
+        description="When the audit is run again by itself; see below. Null: never.",
     )
 
     @property

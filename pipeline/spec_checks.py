@@ -48,9 +48,23 @@ def check_spec(services: Services, spec_path: Path) -> CheckedSpec:
         SpecError: the spec is wrong, or every item of it would have to fail.
         SourceError: the data source cannot be opened.
     """
-    written = load_spec(spec_path)
+    return check_written(
+        services, load_spec(spec_path), base=spec_path.resolve().parent
+    )
+
+
+def check_written(services: Services, written: AuditSpec, *, base: Path) -> CheckedSpec:
+    """Return a spec that was read before, checked as `check_spec` does.
+
+    Args:
+        services: Settings and S3 access.
+        written: The spec.
+        base: The folder that its relative paths count from.
+
+    Raises:
+        SpecError, SourceError: as `check_spec`.
+    """
     check_names(written)
-    base = spec_path.resolve().parent
     roots = services.roots(base, Path.cwd())
     resolved = resolve_paths(written, base=base, roots=roots)
     from pipeline.sources.opening import open_source  # noqa: PLC0415 - pyarrow

@@ -68,4 +68,11 @@ run:
   threads: null                     # of one worker on the CPU; null: all cores
   chunk: 64                         # most images in one pass of methods that make many
   max_attempts: 3                   # before a shard is given up
+
+# When the audit is run again by itself: `affidavit schedule add`. null is never.
+schedule: null
+#   cron: 0 3 * * *                 # minute, hour, day, month, weekday; or @daily
+#   timezone: Europe/Berlin         # [UTC]
+#   catch_up: latest                # of missed slots: latest, all or none
+#   incremental: false              # true: only items that are new or changed
 """

@@ -86,8 +86,6 @@ class RunTable(Table):
     queue: Mapped[str] = mapped_column(String(16))
     #: Higher goes first among the runs of a queue.
     priority: Mapped[int] = mapped_column(default=0, server_default=text("0"))
-    #: The run whose failed items this one takes again.
-    parent_run_id: Mapped[str | None] = mapped_column(String(32))
     items_total: Mapped[int] = mapped_column(BigInteger)
     shards_total: Mapped[int]
     #: Set when a batch had to be halved: the digest cannot be compared with others.
@@ -102,6 +100,9 @@ class RunTable(Table):
     result_digest: Mapped[str | None] = mapped_column(String(64))
     #: Items by status and reason, criteria and their verdicts, report keys.
     summary: Mapped[dict[str, Any] | None]
+    #: Where the run comes from: schedule and slot, and what an incremental run left
+    #: out; None for a whole run that somebody asked for.
+    origin: Mapped[dict[str, Any] | None]
 
 
 class ShardTable(Table):
@@ -239,6 +240,62 @@ class ItemTable(Table):
     record_digest: Mapped[bytes]
     #: SHA-256 of the ground-truth mask's bytes, unsalted; None where there is none.
     truth_sha256: Mapped[str | None] = mapped_column(String(64))
+
+
+class ScheduleTable(Table):
+    """An audit that is run again and again, as it was when it was added."""
+
+    __tablename__ = "schedules"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    #: Name of the audit.
+    name: Mapped[str] = mapped_column(String(200), index=True)
+    #: The file that it was read from; relative paths count from its folder.
+    spec_path: Mapped[str] = mapped_column(Text)
+    #: The spec as written, which is what runs.
+    spec: Mapped[dict[str, Any]]
+    spec_digest: Mapped[str] = mapped_column(String(64))
+    #: SHA-256 of the weights that ran last, at first those of the file when added;
+    #: None where no file is named and nothing has run.
+    weights_sha256: Mapped[str | None] = mapped_column(String(64))
+    cron: Mapped[str] = mapped_column(String(200))
+    timezone: Mapped[str] = mapped_column(String(64))
+    catch_up: Mapped[str] = mapped_column(String(16))
+    incremental: Mapped[bool]
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    #: The next moment at which a run is due.
+    next_slot: Mapped[float]
+    #: Slots of which no run was made because nobody was there in time.
+    missed: Mapped[int] = mapped_column(BigInteger, default=0)
+    created_at: Mapped[float]
+
+
+class ScheduleSlotTable(Table):
+    """One moment at which a schedule's run is due: the unit of lease and retry."""
+
+    __tablename__ = "schedule_slots"
+    __table_args__ = (
+        UniqueConstraint("schedule_id", "slot"),
+        Index("ix_schedule_slots_state_lease_until", "state", "lease_until"),
+    )
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    schedule_id: Mapped[str] = mapped_column(ForeignKey("schedules.id"))
+    slot: Mapped[float]
+    #: Whether a person asked for it, so that a paused schedule runs it all the same.
+    manual: Mapped[bool]
+    state: Mapped[str] = mapped_column(String(16))
+    #: Counted at claim; the fence of whoever plans.
+    attempt: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[float | None]
+    not_before: Mapped[float | None]
+    dispatched_at: Mapped[float | None]
+    worker: Mapped[str | None] = mapped_column(String(200))
+    #: A member of `storage.states.SlotError`.
+    error: Mapped[str | None] = mapped_column(String(64))
+    run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id"), index=True)
+    created_at: Mapped[float]
+    finished_at: Mapped[float | None]
 
 
 class WorkerTable(Table):

@@ -8,7 +8,10 @@ nobody can tell which: it goes out again, each time after twice as long, so that
 waits in Redis stays small.
 """
 
+import heapq
+from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 import structlog
@@ -106,36 +109,89 @@ def _choose(services: Services) -> list[tuple[int, str]]:
     return chosen
 
 
-def _next_of(session: Session, settings: Settings, queue: str) -> Sequence[int]:
-    """Return the shards that fill the queue's window, locked."""
-    waiting = sa.and_(
-        ShardTable.run_id == RunTable.id,
-        ShardTable.state == ShardState.PENDING,
-        RunTable.state.in_(OPEN_RUN_STATES),
-        RunTable.queue == queue,
-    )
+def _next_of(session: Session, settings: Settings, queue: str) -> list[int]:
+    """Return the shards that fill the queue's window, locked.
+
+    Runs of a higher priority go first. Among equals the next shard is always one of
+    the run with the fewest in flight, then of the oldest, so that a small run does not
+    wait for a large one.
+    """
     hinted = ShardTable.dispatched_at > epoch_now() - _patience(settings)
-    due = sa.and_(
-        sa.or_(ShardTable.dispatched_at.is_(None), ~hinted),
-        sa.or_(ShardTable.not_before.is_(None), ShardTable.not_before <= epoch_now()),
-    )
-    count = session.scalar(
-        sa.select(sa.func.count())
-        .select_from(ShardTable)
-        .join(RunTable)
-        .where(waiting, hinted)
-    )
-    room = settings.dispatch_window - (count or 0)
+    runs = _open_runs(session, queue, hinted)
+    room = settings.dispatch_window - sum(run.hinted for run in runs)
     if room <= 0:
         return []
+    # More runs than places cannot get one.
+    turns = heapq.nsmallest(
+        room,
+        (_Turn(-run.priority, run.in_flight, run.created_at, run.id) for run in runs),
+    )
+    waiting = {
+        turn.run_id: deque(_due(session, turn.run_id, hinted, room)) for turn in turns
+    }
+    chosen: list[int] = []
+    while turns and len(chosen) < room:
+        turn = heapq.heappop(turns)
+        if waiting[turn.run_id]:
+            chosen.append(waiting[turn.run_id].popleft())
+            heapq.heappush(turns, turn._replace(in_flight=turn.in_flight + 1))
+    return chosen
+
+
+class _Turn(NamedTuple):
+    """Whose turn it is: the smallest goes next."""
+
+    rank: int
+    in_flight: int
+    created_at: float
+    run_id: str
+
+
+def _open_runs(
+    session: Session, queue: str, hinted: sa.ColumnElement[bool]
+) -> Sequence[Any]:
+    """Return the queue's open runs with how many of their shards are under way."""
+    is_hinted = sa.and_(ShardTable.state == ShardState.PENDING, hinted)
+    is_running = ShardTable.state == ShardState.RUNNING
+
+    def count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+        return sa.func.sum(sa.case((condition, 1), else_=0))
+
+    return session.execute(
+        sa.select(
+            RunTable.id,
+            RunTable.priority,
+            RunTable.created_at,
+            count(is_hinted).label("hinted"),
+            count(sa.or_(is_hinted, is_running)).label("in_flight"),
+        )
+        .join(ShardTable, ShardTable.run_id == RunTable.id)
+        .where(
+            RunTable.state.in_(OPEN_RUN_STATES),
+            RunTable.queue == queue,
+            ShardTable.state.in_([ShardState.PENDING, ShardState.RUNNING]),
+        )
+        .group_by(RunTable.id, RunTable.priority, RunTable.created_at)
+    ).all()
+
+
+def _due(
+    session: Session, run_id: str, hinted: sa.ColumnElement[bool], most: int
+) -> Sequence[int]:
+    """Return the run's next shards to hint at, locked."""
     return session.scalars(
         sa.select(ShardTable.id)
-        .join(RunTable)
-        .where(waiting, due)
-        # Taking each run's next shard in turn shares the workers between runs.
-        .order_by(ShardTable.shard_index, RunTable.created_at)
-        .limit(room)
-        .with_for_update(of=ShardTable, skip_locked=True)
+        .where(
+            ShardTable.run_id == run_id,
+            ShardTable.state == ShardState.PENDING,
+            sa.or_(ShardTable.dispatched_at.is_(None), ~hinted),
+            sa.or_(
+                ShardTable.not_before.is_(None), ShardTable.not_before <= epoch_now()
+            ),
+        )
+        .order_by(ShardTable.shard_index)
+        .limit(most)
+        .with_for_update(skip_locked=True)
     ).all()
 
 

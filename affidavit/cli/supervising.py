@@ -3,6 +3,7 @@
 
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,7 @@ WATCH_INTERVAL_S = 1.0
 def register(app: typer.Typer) -> None:
     """The commands are part of the app."""
     app.command()(status)
+    app.command()(pause)
     app.command()(cancel)
 
 
@@ -170,19 +172,36 @@ def cancel(
     run: RunArgument, *, json: JsonOption = False, home: HomeOption = None
 ) -> None:
     """Stop a run; finished shards are kept and `resume` goes on."""
+    _stop(run, "cancelled", json=json, home=home)
+
+
+def pause(
+    run: RunArgument, *, json: JsonOption = False, home: HomeOption = None
+) -> None:
+    """Hold a run, so that its workers turn to others; `resume` goes on."""
+    _stop(run, "paused", json=json, home=home)
+
+
+def _stop(run: str, how: str, *, json: bool, home: Path | None) -> None:
+    """The run is in that state; its shards in work stop at their next heartbeat."""
     from affidavit.run_facts import run_document  # noqa: PLC0415
     from ledger.entries import Action  # noqa: PLC0415
     from pipeline.signing import seal  # noqa: PLC0415
     from storage.runs import get_run, stop_run  # noqa: PLC0415
     from storage.states import RunState  # noqa: PLC0415
 
+    state = RunState(how)
+    actions = {
+        RunState.CANCELLED: Action.RUN_CANCELLED,
+        RunState.PAUSED: Action.RUN_PAUSED,
+    }
     with open_existing(home) as services:
         found = get_run(services.engine, run)
         stop_run(
             services.engine,
             found.id,
-            RunState.CANCELLED,
-            action=Action.RUN_CANCELLED,
+            state,
+            action=actions[state],
             actor=services.actor,
         )
         seal(services)
@@ -191,6 +210,6 @@ def cancel(
         print_json(document)
     else:
         say(
-            f"Run {found.id} is cancelled; shards under way stop at their next "
+            f"Run {found.id} is {state}; shards under way stop at their next "
             f"heartbeat. Go on with: affidavit resume {found.id}"
         )

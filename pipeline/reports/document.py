@@ -11,6 +11,7 @@ from typing import Any
 from ledger.canonical import canonical_bytes, sha256_hex
 from pipeline.gallery_choice import GalleryPick
 from pipeline.item_row import ItemRow
+from pipeline.reports.change import change_part
 from pipeline.reports.columns import column_parts, metric_parts
 from pipeline.reports.failed import failed_part
 from pipeline.reports.formats import count, number_of
@@ -66,6 +67,7 @@ def build_document(inputs: ReportInputs) -> JsonObject:
         "threshold": _threshold(inputs),
         "metrics": metrics,
         "columns": column_parts(inputs),
+        "change": change_part(inputs),
         "gallery": _gallery(inputs),
         "limits": limits_of(inputs, metrics),
         "evidence": _evidence(inputs),
@@ -159,6 +161,7 @@ def _scope(inputs: ReportInputs, missing: int) -> JsonObject:
             "missing": missing,
         },
         "coverage": counts.done / total if total else None,
+        "incremental": None if inputs.incremental is None else dict(inputs.incremental),
         "failures": _reasons(counts.failures),
         "failed_items": failed_part(inputs),
         "reservations": _reasons(counts.reservations),

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.reports import formats, plots
+from pipeline.reports import change_plot, formats, plots
 from pipeline.reports.inputs import Picture
 from pipeline.reports.wording import absence_sentence, reason_sentence, title_of
 
@@ -136,12 +136,15 @@ def _environment() -> Environment:
         slug=slug,
         by_reason=by_reason,
         rate=_as_data(formats.rate),
+        signed=_as_data(formats.signed),
+        points=_as_data(formats.points),
         exact=_as_data(formats.exact),
         lower_first=lower_first,
     )
     environment.globals.update(
         distribution=plots.distribution,
         keep_bar=plots.keep_bar,
+        change_plot=change_plot.change_plot,
         parts_bar=plots.parts_bar,
         number_of=formats.number_of,
     )

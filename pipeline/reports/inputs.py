@@ -10,6 +10,7 @@ from explain.metrics.cards import METRICS, MetricCard
 from explain.thresholds.cards import POLICIES, PolicyCard
 from pipeline.aggregation import ItemCounts, MetricSummary
 from pipeline.gallery_choice import Gallery
+from pipeline.run_change import RunChange
 
 Verdict = Literal["pass", "fail", "incomplete"]
 GalleryMode = Literal["images", "maps", "none"]
@@ -140,6 +141,10 @@ class ReportInputs:
     ledger: LedgerFacts
     #: A batch had to be halved, so that last bits may differ from other runs.
     not_comparable: bool = False
+    #: How the run differs from the one before it; None for the first.
+    change: RunChange | None = None
+    #: What an incremental run left out, None for a whole one.
+    incremental: Mapping[str, Any] | None = None
     #: Further limits that this run has, one sentence each.
     notes: Sequence[str] = ()
     metric_cards: Mapping[str, MetricCard] = field(default_factory=lambda: METRICS)

@@ -36,6 +36,7 @@ RUN_STATES = {
     "incomplete": "finalised, but some shards are dead and their items missing; "
     "`retry` tries them again",
     "interrupted": "stopped by its user or by a failed server; `resume` goes on",
+    "paused": "held by its user; `resume` goes on",
     "cancelled": "cancelled by its user; `resume` goes on all the same",
     "failed": "could not be set up or finalised; the run's error says why",
 }

@@ -40,6 +40,7 @@ ALLOWED_KEYS = frozenset(
         "seconds",
         "error",
         "version",
+        "needed",
         "threads",
         "pid",
         "port",

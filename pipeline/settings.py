@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     )
     broker_key: FilePath | None = Field(
         default=None,
-        description="Key (PEM) of the client certificate, where it is not in that file.",
+        description="Key (PEM) of that certificate, where it is in another file.",
     )
     signing_key: Path | None = Field(
         default=None,

@@ -66,6 +66,9 @@ class Telemetry(Protocol):
     def leases_expired(self, count: int) -> None:
         """So many leases were found to have run out."""
 
+    def orphans_collected(self, count: int) -> None:
+        """So many objects that no row names were deleted."""
+
 
 class Silence:
     """Tells nobody."""
@@ -99,6 +102,9 @@ class Silence:
 
     def leases_expired(self, count: int) -> None:
         """See `Telemetry.leases_expired`."""
+
+    def orphans_collected(self, count: int) -> None:
+        """See `Telemetry.orphans_collected`."""
 
 
 SILENCE = Silence()

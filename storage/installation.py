@@ -16,7 +16,7 @@ from storage.tables import InstallationTable
 def installation_id(engine: sa.Engine) -> str:
     """Return the id of this database's installation, made where it has none."""
     with reading(engine) as session:
-        found = session.scalar(sa.select(InstallationTable.token))
+        found: str | None = session.scalar(sa.select(InstallationTable.token))
     if found is not None:
         return found
     with transaction(engine) as session:
@@ -35,4 +35,5 @@ def name_installation(session: Session) -> str:
         .values(id=1, token=new_token(), created_at=epoch_now())
         .on_conflict_do_nothing()
     )
-    return session.execute(sa.select(InstallationTable.token)).scalar_one()
+    token: str = session.scalars(sa.select(InstallationTable.token)).one()
+    return token

@@ -34,7 +34,7 @@ def require_own_broker(settings: Settings, installation: str) -> None:
         owner = _hold(settings, installation)
     except redis.RedisError as exc:
         raise InfrastructureError(
-            "The broker broke off; check AFFIDAVIT_BROKER_URL and that Redis is running."
+            "The broker broke off; check AFFIDAVIT_BROKER_URL and that Redis runs."
         ) from exc
     if owner == installation:
         return

@@ -3,12 +3,10 @@
 
 import os
 import threading
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import sqlalchemy as sa
 import structlog
 from celery import signals
 
@@ -16,19 +14,13 @@ from pipeline.errors import InfrastructureError
 from pipeline.logs import configure_library_logging, configure_logging
 from pipeline.settings import Settings, load_settings
 from pipeline.software import software_versions
-from storage.clock import CLOCK_TOLERANCE_S, clock_ahead_s
 from storage.engine import create_engine
 from storage.errors import StorageError
 from storage.events import local_worker
-from storage.installation import installation_id
 from storage.worker_registry import Announcement, announce, withdraw
 from workers.app import CONTROL_QUEUE
-from workers.broker_owner import renew_hold
 from workers.process_state import NAME_VARIABLE, QUEUE_VARIABLE, STOP_FILE_VARIABLE
-
-if TYPE_CHECKING:
-    from workers.metrics import WorkerMetrics
-    from workers.metrics_door import MetricsDoor
+from workers.telling import Telling
 
 log = structlog.get_logger()
 
@@ -120,49 +112,3 @@ def describe_worker(settings: Settings) -> Announcement:
         actor=local_worker(name),
         software=software_versions(),
     )
-
-
-class Telling:
-    """What a worker says of itself at each announcement, and looks at before it.
-
-    Its metrics are served as soon as their port is free; a clock that is off is in the
-    log once; a control worker keeps the broker marked as this installation's.
-    """
-
-    def __init__(
-        self, settings: Settings, engine: sa.Engine, worker: Announcement
-    ) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._worker = worker
-        self._clock_is_off = False
-        self._metrics: WorkerMetrics | None = None
-        self._door: MetricsDoor | None = None
-        if settings.metrics_port is not None:
-            from workers.metrics import process_metrics  # noqa: PLC0415
-            from workers.metrics_door import MetricsDoor  # noqa: PLC0415
-
-            self._metrics = process_metrics()
-            self._metrics.introduce(worker.queue, worker.version)
-            self._door = MetricsDoor(settings, self._metrics, queue=worker.queue)
-
-    def now(self) -> Announcement:
-        """Return the announcement that is right at this moment.
-
-        Raises:
-            StorageError: the database does not answer.
-        """
-        url = None if self._door is None else self._door.open(self._engine)
-        ahead = clock_ahead_s(self._engine)
-        self._watch_clock(ahead)
-        if self._worker.queue == CONTROL_QUEUE:
-            renew_hold(self._settings, installation_id(self._engine))
-        return replace(self._worker, metrics_url=url, clock_ahead_s=ahead)
-
-    def _watch_clock(self, ahead_s: float) -> None:
-        if self._metrics is not None:
-            self._metrics.clock(ahead_s)
-        is_off = abs(ahead_s) > CLOCK_TOLERANCE_S
-        if is_off and not self._clock_is_off:
-            log.warning("clock_off", seconds=round(ahead_s, 1))
-        self._clock_is_off = is_off

@@ -43,6 +43,7 @@ class WorkerMetrics:
         self._models = self._counter("model_loads", "Networks loaded.")
         self._hints = self._counter("hints", "Hints, by what became of them.", "what")
         self._expiries = self._counter("lease_expiries", "Leases found run out.")
+        self._orphans = self._counter("orphans_collected", "Objects that no row names.")
         self._stages = Histogram(
             "affidavit_stage_seconds",
             "Time of one stage of the work on a shard or batch.",
@@ -124,6 +125,10 @@ class WorkerMetrics:
     def leases_expired(self, count: int) -> None:
         """See `Telemetry.leases_expired`."""
         self._expiries.inc(count)
+
+    def orphans_collected(self, count: int) -> None:
+        """See `Telemetry.orphans_collected`."""
+        self._orphans.inc(count)
 
     def clock(self, ahead_s: float) -> None:
         """This machine's clock is so far ahead."""

@@ -15,7 +15,7 @@ from prometheus_client import start_http_server
 from pipeline.settings import Settings
 from workers.app import CONTROL_QUEUE
 from workers.fleet_metrics import FleetCollector
-from workers.metrics import WorkerMetrics
+from workers.metrics import process_metrics
 
 log = structlog.get_logger()
 
@@ -26,12 +26,9 @@ _ANY = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - to be told from others
 class MetricsDoor:
     """Serves `/metrics` of this process."""
 
-    def __init__(
-        self, settings: Settings, metrics: WorkerMetrics, *, queue: str
-    ) -> None:
+    def __init__(self, settings: Settings, *, queue: str) -> None:
         self._port = settings.metrics_port
         self._bind = settings.metrics_bind
-        self._metrics = metrics
         self._queue = queue
         self._server: WSGIServer | None = None
         self._said = False
@@ -51,7 +48,7 @@ class MetricsDoor:
     def _try_to_open(self, engine: sa.Engine) -> None:
         try:
             server, _thread = start_http_server(
-                self._port or 0, self._bind, registry=self._metrics.registry
+                self._port or 0, self._bind, registry=process_metrics().registry
             )
         except (OSError, OverflowError) as exc:
             if not self._said:
@@ -61,6 +58,6 @@ class MetricsDoor:
             self._said = True
             return
         if self._queue == CONTROL_QUEUE:
-            self._metrics.registry.register(FleetCollector(engine))
+            process_metrics().registry.register(FleetCollector(engine))
         self._server = server
         log.info("metrics_served", port=server.server_port)

@@ -7,15 +7,24 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from pipeline.services import Services
 from pipeline.settings import Settings, load_settings
-from pipeline.software import require_same_software, software_versions
+from pipeline.software import (
+    other_software,
+    require_same_software,
+    software_versions,
+)
 from pipeline.telemetry import SILENCE, Stage, Telemetry, timed
 from storage.events import local_worker
+from storage.runs import planned_software
 from storage.tables import RunTable
 
 if TYPE_CHECKING:
     from pipeline.shard_work import RunContext
+
+log = structlog.get_logger()
 
 #: Names of this process's worker, and the file whose presence asks it to stop.
 NAME_VARIABLE = "AFFIDAVIT_WORKER_NAME"
@@ -32,6 +41,8 @@ class ProcessState:
     def __init__(self, services: Services) -> None:
         self.services = services
         self._contexts: OrderedDict[str, RunContext] = OrderedDict()
+        #: What was refused already, so that the log says it once.
+        self._refused: set[tuple[str, str]] = set()
 
     def context(self, run: RunTable) -> "RunContext":
         """Return the run's context, its network loaded at the first use.
@@ -51,7 +62,7 @@ class ProcessState:
         from pipeline.spec import AuditSpec  # noqa: PLC0415
         from pipeline.trust import trust_recorded  # noqa: PLC0415
 
-        self.require_able(run)
+        require_same_software(run.plan.get("versions", {}), software_versions())
         plan, spec = RunPlan.from_json(run.plan), AuditSpec.model_validate(run.spec)
         # What the row notes is the submitter's word; a worker goes by its own.
         roots = self.services.roots(Path.cwd())
@@ -75,14 +86,20 @@ class ProcessState:
             self._contexts.popitem(last=False)
         return context
 
-    @staticmethod
-    def require_able(run: RunTable) -> None:
-        """Nothing happens if this process has the software that the run needs.
+    def refuses(self, shard_id: int) -> bool:
+        """Whether the shard's run was planned with other software than is here.
+
+        Asked before a claim, so that nothing counts against the shard.
 
         Raises:
-            OtherSoftwareError: it has not; both versions are in the sentence.
+            StorageError: the database does not answer.
         """
-        require_same_software(run.plan.get("versions", {}), software_versions())
+        planned = planned_software(self.services.engine, shard_id)
+        found = other_software(planned, software_versions())
+        if found is not None and found not in self._refused:
+            self._refused.add(found)
+            log.warning("run_refused", version=found[0], needed=found[1])
+        return found is not None
 
     @staticmethod
     def stop_asked() -> bool:

@@ -196,17 +196,6 @@ def list_runs(engine: sa.Engine, *, limit: int = 20) -> list[RunTable]:
         )
 
 
-def planned_software(engine: sa.Engine, shard_id: int) -> dict[str, str]:
-    """Return the versions in the plan of a shard's run, none without a shard."""
-    with reading(engine) as session:
-        found = session.scalar(
-            sa.select(RunTable.plan["versions"])
-            .join(ShardTable, ShardTable.run_id == RunTable.id)
-            .where(ShardTable.id == shard_id)
-        )
-    return dict(found or {})
-
-
 def list_shards(engine: sa.Engine, run_id: str) -> list[ShardTable]:
     """Return the shards of a run in order."""
     with reading(engine) as session:

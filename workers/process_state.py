@@ -18,7 +18,7 @@ from pipeline.software import (
 )
 from pipeline.telemetry import SILENCE, Stage, Telemetry, timed
 from storage.events import local_worker
-from storage.runs import planned_software
+from storage.run_looks import planned_software
 from storage.tables import RunTable
 
 if TYPE_CHECKING:

@@ -20,7 +20,9 @@ from pipeline.criteria import AGGREGATES, evaluate, parse_criterion
 from pipeline.digests import result_digest
 from pipeline.finaliser_end import ended_in_order
 from pipeline.finaliser_keeper import FinaliserKeeper
+from pipeline.grouped_items import with_groups
 from pipeline.item_names import failed_items, item_names
+from pipeline.judging import judge_closely
 from pipeline.reports.document import build_document, document_bytes
 from pipeline.reports.failed import LISTED_FAILED
 from pipeline.reports.html import render_html
@@ -151,12 +153,21 @@ def _finalise(
 def _gather(
     services: Services, run: RunTable, keeper: FinaliserKeeper, *, complete: bool
 ) -> _Gathered:
-    aggregate = Aggregate(seed=RunPlan.from_json(run.plan).seed)
+    spec = AuditSpec.model_validate(run.spec)
+    columns = spec.data.columns
+    aggregate = Aggregate(
+        seed=RunPlan.from_json(run.plan).seed,
+        groups=columns.groups,
+        subjects=spec.has_subjects,
+    )
     failed: list[ItemRow] = []
 
     def records() -> Iterator[bytes]:
-        for row in iterate_items(services.engine, run.id):
-            item = _as_item_row(row)
+        rows = iterate_items(services.engine, run.id)
+        for row, groups in with_groups(
+            services.engine, run.id, rows, wanted=bool(columns.groups)
+        ):
+            item = _as_item_row(row, groups)
             aggregate.add(item)
             if item.status == ItemStatus.FAILED and len(failed) < LISTED_FAILED:
                 failed.append(item)
@@ -169,7 +180,7 @@ def _gather(
     )
 
 
-def _as_item_row(row: ItemTable) -> ItemRow:
+def _as_item_row(row: ItemTable, groups: Mapping[str, str]) -> ItemRow:
     return ItemRow(
         item_index=row.item_index,
         item_id=row.item_id,
@@ -183,6 +194,8 @@ def _as_item_row(row: ItemTable) -> ItemRow:
         keep_achieved=row.keep_achieved,
         metrics=row.metrics,
         absences=row.absences,
+        subject_token=row.subject_token,
+        groups=groups,
     )
 
 
@@ -225,7 +238,9 @@ def _report_inputs(
             services, run.id, spec, [pick.row.item_index for pick in gallery.picks]
         ),
         class_names=run.plan["classes"],
-        criteria=_judge(spec, summaries, total=run.items_total, done=counts.done),
+        criteria=_judge(
+            spec, summaries, aggregate, total=run.items_total, done=counts.done
+        ),
         shards_total=run.shards_total,
         dead_shards=[
             DeadShard(
@@ -260,18 +275,27 @@ def _verify_command(run_id: str, key: SigningKey | None) -> str:
 
 
 def _judge(
-    spec: AuditSpec, summaries: Mapping[str, MetricSummary], *, total: int, done: int
+    spec: AuditSpec,
+    summaries: Mapping[str, MetricSummary],
+    aggregate: Aggregate,
+    *,
+    total: int,
+    done: int,
 ) -> list[CriterionVerdict]:
     """Return how each criterion came out; items of dead shards count as failed."""
     figures: dict[str, Mapping[str, float | None]] = {
-        name: {aggregate: getattr(summary, aggregate) for aggregate in AGGREGATES}
+        name: {figure: getattr(summary, figure) for figure in AGGREGATES}
         for name, summary in summaries.items()
     }
     missing = total - done
     figures["items_failed"] = {"count": float(missing), "fraction": missing / total}
     verdicts = []
     for text in spec.criteria:
-        verdict = evaluate(parse_criterion(text), figures)
+        criterion = parse_criterion(text)
+        if not criterion.is_plain:
+            verdicts.append(judge_closely(criterion, aggregate))
+            continue
+        verdict = evaluate(criterion, figures)
         verdicts.append(
             CriterionVerdict(
                 criterion=verdict.criterion.text,
@@ -279,6 +303,9 @@ def _judge(
                 observed=verdict.value,
                 bound=verdict.criterion.number,
                 reason=verdict.message if verdict.passed is None else None,
+                n=summaries[criterion.metric].n
+                if criterion.metric in summaries
+                else None,
             )
         )
     return verdicts

@@ -6,6 +6,7 @@ is read here. Keys may be added later; those of `affidavit.report/1` stay.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ledger.canonical import canonical_bytes, sha256_hex
@@ -112,6 +113,10 @@ def _verdict(inputs: ReportInputs, missing: int) -> JsonObject:
     elif missing or "incomplete" in verdicts or inputs.state != "done":
         overall = "incomplete"
         sentence = f"No verdict: {_why_incomplete(verdicts, missing, inputs.state)}."
+    elif "inconclusive" in verdicts:
+        overall = "inconclusive"
+        open_ = number_of(verdicts.count("inconclusive"), "criterion", "criteria")
+        sentence = f"No verdict: {open_} cannot be decided from {done}."
     elif not verdicts:
         overall = "none"
         sentence = f"The audit sets no criteria; {done} are explained."
@@ -124,13 +129,7 @@ def _verdict(inputs: ReportInputs, missing: int) -> JsonObject:
         "overall": overall,
         "sentence": sentence,
         "criteria": [
-            {
-                "criterion": criterion.criterion,
-                "verdict": criterion.verdict,
-                "observed": criterion.observed,
-                "bound": criterion.bound,
-                "reason": criterion.reason,
-            }
+            {**asdict(criterion), "parts": [dict(part) for part in criterion.parts]}
             for criterion in inputs.criteria
         ],
     }

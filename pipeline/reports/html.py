@@ -144,6 +144,7 @@ def _environment() -> Environment:
         keep_bar=plots.keep_bar,
         parts_bar=plots.parts_bar,
         number_of=formats.number_of,
+        class_name=class_name,
     )
     return environment
 
@@ -160,6 +161,13 @@ def families(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         same = all(part["absent"] == absent for part in members)
         found.append({"parts": members, "absent": absent if same else None})
     return found
+
+
+def class_name(report: Mapping[str, Any], index: int) -> str:
+    """Return what the report calls a class."""
+    listed = report["scope"]["classes"]["listed"]
+    names = (row["name"] for row in listed if row["index"] == index)
+    return next(names, f"class {index}")
 
 
 def shortened(text: str, most: int = NAME_CHARACTERS) -> str:

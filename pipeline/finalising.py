@@ -20,9 +20,11 @@ from pipeline.criteria import AGGREGATES, evaluate, parse_criterion
 from pipeline.digests import result_digest
 from pipeline.finaliser_end import ended_in_order
 from pipeline.finaliser_keeper import FinaliserKeeper
-from pipeline.grouped_items import with_groups
+from pipeline.gathering import item_rows, new_aggregate
 from pipeline.item_names import failed_items, item_names
 from pipeline.judging import judge_closely
+from pipeline.level_curves import MULTI_LEVEL, level_curve
+from pipeline.reports.breakdowns import breakdowns_of
 from pipeline.reports.document import build_document, document_bytes
 from pipeline.reports.failed import LISTED_FAILED
 from pipeline.reports.html import render_html
@@ -45,11 +47,10 @@ from pipeline.stored_items import ItemLookup, pixels_of
 from storage.engine import epoch_now, reading
 from storage.errors import FencedOutError
 from storage.finalisers import claim_finaliser, finish_run
-from storage.items import iterate_items
 from storage.manifests import find_location
 from storage.runs import get_run, list_shards
 from storage.states import ItemStatus, RunState, ShardState
-from storage.tables import AuditTable, ItemTable, RunTable, ShardTable
+from storage.tables import AuditTable, RunTable, ShardTable
 
 #: Parts of the plan that the report has in other places, or that are only about the
 #: machine that planned the run.
@@ -153,21 +154,11 @@ def _finalise(
 def _gather(
     services: Services, run: RunTable, keeper: FinaliserKeeper, *, complete: bool
 ) -> _Gathered:
-    spec = AuditSpec.model_validate(run.spec)
-    columns = spec.data.columns
-    aggregate = Aggregate(
-        seed=RunPlan.from_json(run.plan).seed,
-        groups=columns.groups,
-        subjects=spec.has_subjects,
-    )
+    aggregate = new_aggregate(run)
     failed: list[ItemRow] = []
 
     def records() -> Iterator[bytes]:
-        rows = iterate_items(services.engine, run.id)
-        for row, groups in with_groups(
-            services.engine, run.id, rows, wanted=bool(columns.groups)
-        ):
-            item = _as_item_row(row, groups)
+        for row, item in item_rows(services, run):
             aggregate.add(item)
             if item.status == ItemStatus.FAILED and len(failed) < LISTED_FAILED:
                 failed.append(item)
@@ -177,25 +168,6 @@ def _gather(
     digest = result_digest(run.spec_digest, run.model_digest, records())
     return _Gathered(
         aggregate=aggregate, digest=digest if complete else None, failed=failed
-    )
-
-
-def _as_item_row(row: ItemTable, groups: Mapping[str, str]) -> ItemRow:
-    return ItemRow(
-        item_index=row.item_index,
-        item_id=row.item_id,
-        status=row.status,
-        reason=row.reason,
-        predicted=row.predicted,
-        target=row.target,
-        label=row.label,
-        score=row.score,
-        keep_requested=row.keep_requested,
-        keep_achieved=row.keep_achieved,
-        metrics=row.metrics,
-        absences=row.absences,
-        subject_token=row.subject_token,
-        groups=groups,
     )
 
 
@@ -263,6 +235,10 @@ def _report_inputs(
             artifacts=f"runs/{run.id}/shards/",
         ),
         not_comparable=run.not_comparable,
+        breakdowns=breakdowns_of(aggregate, list(summaries), run.plan["classes"]),
+        levels=level_curve(services, shards)
+        if run.plan["policy"] in MULTI_LEVEL
+        else (),
     )
 
 

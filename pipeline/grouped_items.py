@@ -31,5 +31,5 @@ def with_groups(
     index, groups = -1, _NONE
     for row in rows:
         while index < row.item_index:
-            index, groups = next(manifest)
+            index, groups = next(manifest, (row.item_index, _NONE))
         yield row, groups

@@ -17,6 +17,7 @@ from affidavit.cli import (
     listing,
     planning,
     registry,
+    sizing,
     supervising,
     working,
 )
@@ -75,6 +76,7 @@ for module in (
     listing,
     evidence,
     calibrating,
+    sizing,
     working,
     installation,
     registry,

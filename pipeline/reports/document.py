@@ -274,6 +274,7 @@ def _threshold(inputs: ReportInputs) -> JsonObject:
         "cost": card.cost if card else None,
         "rule": card.rule if card else None,
         "conventions": list(CONVENTIONS),
+        "levels": list(inputs.levels),
     }
 
 

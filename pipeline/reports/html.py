@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.reports import formats, plots
+from pipeline.reports import curve_plot, formats, plots
 from pipeline.reports.inputs import Picture
 from pipeline.reports.wording import absence_sentence, reason_sentence, title_of
 
@@ -145,6 +145,7 @@ def _environment() -> Environment:
         parts_bar=plots.parts_bar,
         number_of=formats.number_of,
         class_name=class_name,
+        level_plot=curve_plot.level_plot,
     )
     return environment
 

@@ -152,6 +152,10 @@ class ReportInputs:
     ledger: LedgerFacts
     #: A batch had to be halved, so that last bits may differ from other runs.
     not_comparable: bool = False
+    #: Value name to what it is by class and by group; see `reports.breakdowns`.
+    breakdowns: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    #: One row a level of a policy that makes several masks; empty for the others.
+    levels: Sequence[Mapping[str, Any]] = ()
     #: Further limits that this run has, one sentence each.
     notes: Sequence[str] = ()
     metric_cards: Mapping[str, MetricCard] = field(default_factory=lambda: METRICS)

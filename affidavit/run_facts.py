@@ -75,6 +75,7 @@ def run_document(services: Services, run: RunTable) -> dict[str, Any]:
         "model_digest": run.model_digest,
         "criteria": summary.get("criteria", []),
         "criteria_met": criteria_met(run),
+        "sanity": (run.plan.get("sanity") or {}).get("verdict"),
         "report": object_uri(services, report["html"]) if report else None,
         "report_json": object_uri(services, report["json"]) if report else None,
         "artifacts": [

@@ -54,7 +54,7 @@ from storage.tables import AuditTable, RunTable, ShardTable
 
 #: Parts of the plan that the report has in other places, or that are only about the
 #: machine that planned the run.
-_NOT_REPORTED = frozenset({"cards", "classes", "roots", "versions"})
+_NOT_REPORTED = frozenset({"cards", "classes", "roots", "sanity", "versions"})
 
 _WORDS: dict[bool | None, Verdict] = {True: "pass", False: "fail", None: "incomplete"}
 
@@ -235,6 +235,7 @@ def _report_inputs(
             artifacts=f"runs/{run.id}/shards/",
         ),
         not_comparable=run.not_comparable,
+        sanity=run.plan.get("sanity"),
         breakdowns=breakdowns_of(aggregate, list(summaries), run.plan["classes"]),
         levels=level_curve(services, shards)
         if run.plan["policy"] in MULTI_LEVEL

@@ -12,6 +12,7 @@ from pipeline.digests import ManifestDigest, document_digest
 from pipeline.domain import SourceItem
 from pipeline.manifest_ids import ManifestIds
 from pipeline.planning import PreparedAudit
+from pipeline.sanity_gate import gated
 from pipeline.services import Services
 from storage.engine import transaction
 from storage.manifests import iterate_duplicates, mark_duplicates, write_locations
@@ -39,7 +40,11 @@ def create_run(
         audit: What to run.
         queue: The queue whose workers will do it; `embedded` for none.
         on_items: Told how many more items are in the manifest.
+
+    Raises:
+        GateRefusedError: the sanity gate stopped the audit.
     """
+    audit = gated(services, audit)
     written = audit.written.model_dump(mode="json")
     resolved, plan = audit.resolved.model_dump(mode="json"), audit.plan.to_json()
     with transaction(services.engine) as session:
@@ -80,6 +85,11 @@ def create_run(
                 "duplicates": manifest.duplicates,
                 "queue": queue,
                 "plugins": services.settings.plugins,
+                **(
+                    {"sanity": audit.plan.sanity["verdict"]}
+                    if audit.plan.sanity
+                    else {}
+                ),
             },
         )
     return run_id

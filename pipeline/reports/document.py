@@ -67,6 +67,7 @@ def build_document(inputs: ReportInputs) -> JsonObject:
         "threshold": _threshold(inputs),
         "metrics": metrics,
         "columns": column_parts(inputs),
+        "sanity": None if inputs.sanity is None else dict(inputs.sanity),
         "gallery": _gallery(inputs),
         "limits": limits_of(inputs, metrics),
         "evidence": _evidence(inputs),

@@ -152,6 +152,8 @@ class ReportInputs:
     ledger: LedgerFacts
     #: A batch had to be halved, so that last bits may differ from other runs.
     not_comparable: bool = False
+    #: What the sanity gate found; None where the audit has none.
+    sanity: Mapping[str, Any] | None = None
     #: Value name to what it is by class and by group; see `reports.breakdowns`.
     breakdowns: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     #: One row a level of a policy that makes several masks; empty for the others.

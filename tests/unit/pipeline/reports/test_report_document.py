@@ -47,6 +47,7 @@ def test_the_report_has_all_its_sections(make_inputs: MakeInputs) -> None:
         "threshold",
         "metrics",
         "columns",
+        "sanity",
         "gallery",
         "limits",
         "evidence",

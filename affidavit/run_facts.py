@@ -92,7 +92,7 @@ def run_document(services: Services, run: RunTable) -> dict[str, Any]:
         "slot": (run.origin or {}).get("slot"),
         "incremental": (run.origin or {}).get("incremental"),
         "queue": run.queue,
-        "device": run.plan["device"],
+        "device": run.plan.get("device"),
         "created_at": run.created_at,
         "started_at": run.started_at,
         "finished_at": run.finished_at,

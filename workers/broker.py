@@ -40,6 +40,11 @@ def require_broker(url: str, tls: Tls | None = None) -> None:
             f"The broker at {place} refuses the password in AFFIDAVIT_BROKER_URL."
         ) from exc
     except (redis.RedisError, ValueError, OSError) as exc:
+        if "certificate_required" in str(exc).lower().replace(" ", "_"):
+            raise InfrastructureError(
+                f"The broker at {place} asks for a client certificate that it trusts; "
+                "set AFFIDAVIT_BROKER_CERTIFICATE and AFFIDAVIT_BROKER_KEY."
+            ) from None
         if _is_about_trust(exc):
             raise InfrastructureError(
                 f"The certificate of the broker at {place} is not accepted; set "

@@ -10,7 +10,6 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -146,7 +145,9 @@ def test_a_compute_worker_counts_what_it_did(observed: Deployment) -> None:
     assert found["affidavit_worker_info", ("cpu", version)] == 1
 
 
-def test_the_control_worker_tells_of_the_installation(observed: Deployment) -> None:
+def test_the_control_worker_tells_of_the_installation(
+    request: pytest.FixtureRequest, observed: Deployment
+) -> None:
     """Runs, shards, workers and the ledger are counted in SQL at the scrape."""
     url = workers(observed)["control-1"]["metrics"]
     found = samples(page(url))
@@ -157,6 +158,7 @@ def test_the_control_worker_tells_of_the_installation(observed: Deployment) -> N
     assert found["affidavit_queue_shards", ("cpu", "pending")] == 0
     # Nobody works on the other queue, so its shard waits.
     engine = observed.engine()
+    request.addfinalizer(engine.dispose)
     run = plant_run(engine, queue="gpu", shards=2)
     eventually(observed, url, ("affidavit_queue_shards", ("gpu", "pending")), 2)
     found = samples(page(url))
@@ -204,13 +206,20 @@ def test_a_new_child_serves_on_the_same_port(observed: Deployment) -> None:
     observed.wait_until(born_again, "nobody serves metrics after a kill", every_s=0.5)
 
 
-def test_a_run_of_other_software_is_refused_and_says_so(observed: Deployment) -> None:
+def test_a_run_of_other_software_is_refused_and_says_so(
+    request: pytest.FixtureRequest, observed: Deployment
+) -> None:
     """No attempt is counted, `status` names both versions, and the gauge rises."""
     control = workers(observed)["control-1"]["metrics"]
     engine = observed.engine()
+    request.addfinalizer(engine.dispose)
     run = plant_run(
         engine,
-        plan={"batch_size": 2, "versions": software_versions() | {"torch": "1.0.0"}},
+        plan={
+            "batch_size": 2,
+            "device": "cpu",
+            "versions": software_versions() | {"torch": "1.0.0"},
+        },
     )
     key = ("affidavit_runs_without_able_worker", ("cpu",))
     eventually(observed, control, key, 1)
@@ -253,36 +262,8 @@ def observed_hint(deployment: Deployment, shard_id: int) -> None:
     )
 
 
-def test_another_deployment_on_the_same_broker_is_refused(
-    observed: Deployment, sqlite_url: str, tmp_path: Path
-) -> None:
-    """Neither worker nor submit goes on; the sentence says what to set."""
-    other = Workspace(
-        folder=tmp_path / "other",
-        variables={
-            **observed.variables,
-            "AFFIDAVIT_DATABASE_URL": sqlite_url,
-            "AFFIDAVIT_HOME": str(tmp_path / "home"),
-        },
-    ).lay_out(1)
-    other.write_spec()
-    assert other.call("db", "upgrade").code == 0
-    for arguments in (("worker",), ("submit", "audit.yaml"), ("beat",)):
-        answer = other.call(*arguments)
-        assert answer.code == 4, arguments
-        assert "AFFIDAVIT_BROKER_PREFIX" in answer.err
-        assert "another database number" in answer.err
-        assert "only-for-tests" not in answer.err
-    found = other.call("doctor", "--json").document["checks"]
-    (broker,) = [check for check in found if check["part"] == "broker"]
-    assert not broker["ok"]
-    other.variables["AFFIDAVIT_BROKER_PREFIX"] = "other:"
-    answer = other.call("submit", "audit.yaml")
-    assert "AFFIDAVIT_BROKER_PREFIX" not in answer.err
-
-
 def test_a_missing_bucket_is_said_before_any_work(
-    observed: Deployment, s3_server: S3Server
+    request: pytest.FixtureRequest, observed: Deployment, s3_server: S3Server
 ) -> None:
     """Worker, submit and doctor exit 4 with one sentence; no run is made."""
     s3_server.ensure_running()
@@ -292,13 +273,13 @@ def test_a_missing_bucket_is_said_before_any_work(
         variables={**observed.variables, **place.environment()},
     )
     engine = observed.engine()
+    request.addfinalizer(engine.dispose)
     before = len(list_runs(engine))
     for arguments in (("worker",), ("submit", "audit.yaml"), ("doctor",)):
         answer = other.call(*arguments)
         assert answer.code == 4, arguments
         assert "'no-such-bucket' does not exist" in answer.out + answer.err
     assert len(list_runs(engine)) == before
-    engine.dispose()
 
 
 def test_doctor_warns_of_a_clock_that_is_off(
@@ -314,9 +295,12 @@ def test_doctor_warns_of_a_clock_that_is_off(
     assert workspace.call("doctor", "--production").code == 4
 
 
-def test_watching_on_a_terminal_draws_the_run(observed: Deployment) -> None:
+def test_watching_on_a_terminal_draws_the_run(
+    request: pytest.FixtureRequest, observed: Deployment
+) -> None:
     """State, progress, speed, shards and warnings are drawn; JSON ends it all."""
     engine = observed.engine()
+    request.addfinalizer(engine.dispose)
     run = plant_run(engine, queue="gpu", shards=3)
     primary, secondary = pty.openpty()
     process = subprocess.Popen(

@@ -5,25 +5,12 @@ import os
 import signal
 from pathlib import Path
 
-import sqlalchemy as sa
-
-from storage.engine import reading
-from storage.tables import ShardTable
-from tests.support.deployment import Deployment, deployed
+from storage.runs import list_shards
+from tests.support.deployment import deployed
 from tests.support.places import StorePlace
 from tests.support.workspace import Workspace
 
-ITEMS = 200
-
-
-def shards(deployment: Deployment, run: str) -> list[ShardTable]:
-    """Return the run's shards."""
-    engine = deployment.engine()
-    with reading(engine) as session:
-        found = session.scalars(sa.select(ShardTable).where(ShardTable.run_id == run))
-        rows = list(found)
-    engine.dispose()
-    return rows
+ITEMS = 100
 
 
 def test_sigterm_gives_the_shard_back_within_the_grace_period(
@@ -34,9 +21,9 @@ def test_sigterm_gives_the_shard_back_within_the_grace_period(
     The lease is an hour long: whoever waited for it would never see the run's end.
     """
     folder = tmp_path / "d"
-    # One shard that takes long, in small batches.
-    spec = Workspace(folder=folder).lay_out(ITEMS)
-    spec.write_spec(
+    # Shards that take long, in small batches.
+    workspace = Workspace(folder=folder).lay_out(ITEMS)
+    workspace.write_spec(
         explain={"method": "occlusion"},
         run={"batch_size": 2, "shard_size": ITEMS, "threads": 1, "device": "cpu"},
     )
@@ -50,15 +37,17 @@ def test_sigterm_gives_the_shard_back_within_the_grace_period(
         worker = deployment.start_worker("cpu-1", "cpu")
         deployment.wait_for_workers("cpu-1")
         run = deployment.call("submit", "audit.yaml", "--json").document["run"]
+        engine = deployment.engine()
         deployment.wait_until(
-            lambda: shards(deployment, run)[0].state == "running",
+            lambda: list_shards(engine, run)[0].state == "running",
             "nobody claims the shard",
         )
         os.kill(worker.pid, signal.SIGTERM)
         deployment.wait_until(
             lambda: not worker.is_running, "the worker does not end on SIGTERM"
         )
-        (shard,) = shards(deployment, run)
+        shard = list_shards(engine, run)[0]
+        engine.dispose()
         assert (shard.state, shard.attempt, shard.deaths) == ("pending", 1, 0)
         assert shard.lease_until is None
         # What was taken is given back: as many attempts are left as before.

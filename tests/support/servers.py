@@ -163,16 +163,24 @@ def serve_postgres() -> Iterator[PostgresServer]:
 
 
 @contextmanager
-def serve_s3() -> Iterator[S3Server]:
-    """Lend `rclone serve s3`: it keeps objects as files and enforces its keys."""
+def serve_s3(*, read_only_bucket: str | None = None) -> Iterator[S3Server]:
+    """Lend `rclone serve s3`: it keeps objects as files and enforces its keys.
+
+    Args:
+        read_only_bucket: A bucket that is there from the start, on a server that takes
+            no writes; None lends a server without buckets that takes them.
+    """
     config = _s3_config(free_port())
     with data_folder("s3") as folder:
         objects = folder / "objects"
         objects.mkdir()
+        if read_only_bucket is not None:
+            (objects / read_only_bucket).mkdir()
         process = ManagedProcess(
             argv=[
                 *(find_rclone(), "serve", "s3", "--config", ""),
                 *("--addr", _address(config)),
+                *([] if read_only_bucket is None else ["--read-only"]),
                 *("--auth-key", f"{config.access_key_id},{config.secret_access_key}"),
                 str(objects),
             ],

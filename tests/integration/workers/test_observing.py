@@ -18,11 +18,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from pipeline.software import software_versions
+from storage.runs import list_runs
 from tests.support.deployment import PATIENCE_S, Deployment, deployed
 from tests.support.places import StorePlace
 from tests.support.planted import plant_run, shard, shard_ids
 from tests.support.processes import free_port, tell_reaper
-from tests.support.servers import PostgresServer, RedisServer
+from tests.support.servers import PostgresServer, RedisServer, S3Server
 from tests.support.workspace import Workspace
 
 ITEMS = 10
@@ -264,6 +265,39 @@ def observed_hint(deployment: Deployment, shard_id: int) -> None:
         lambda: samples(page(url))["affidavit_hints_total", ("refused",)] > 0,
         "the hint is not refused",
     )
+
+
+def test_a_missing_bucket_is_said_before_any_work(
+    request: pytest.FixtureRequest, observed: Deployment, s3_server: S3Server
+) -> None:
+    """Worker, submit and doctor exit 4 with one sentence; no run is made."""
+    s3_server.ensure_running()
+    place = StorePlace(url="s3://no-such-bucket/audits", s3=s3_server.config)
+    other = Workspace(
+        folder=observed.folder,
+        variables={**observed.variables, **place.environment()},
+    )
+    engine = observed.engine()
+    request.addfinalizer(engine.dispose)
+    before = len(list_runs(engine))
+    for arguments in (("worker",), ("submit", "audit.yaml"), ("doctor",)):
+        answer = other.call(*arguments)
+        assert answer.code == 4, arguments
+        assert "'no-such-bucket' does not exist" in answer.out + answer.err
+    assert len(list_runs(engine)) == before
+
+
+def test_doctor_warns_of_a_clock_that_is_off(
+    observed: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than five seconds are a warning, which --production takes for a fault."""
+    workspace = Workspace(folder=observed.folder, variables=observed.variables)
+    monkeypatch.setattr("storage.clock.clock_ahead_s", lambda _engine: -60.0)
+    document = workspace.call("doctor", "--json").document
+    (clock,) = [check for check in document["checks"] if check["part"] == "clock"]
+    assert (clock["ok"], clock["warning"]) == (True, True)
+    assert "60 s behind the database's" in clock["says"]
+    assert workspace.call("doctor", "--production").code == 4
 
 
 def test_watching_on_a_terminal_draws_the_run(

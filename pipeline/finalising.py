@@ -266,6 +266,7 @@ def _report_inputs(
         not_comparable=run.not_comparable,
         change=change,
         incremental=(run.origin or {}).get("incremental"),
+        parent=run.parent_run_id,
     )
 
 

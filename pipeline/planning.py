@@ -4,11 +4,8 @@
 import json
 import math
 import os
-import platform
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -40,6 +37,7 @@ from pipeline.services import Services
 from pipeline.sources.source import Source
 from pipeline.spec import HUB, AuditSpec
 from pipeline.spec_checks import CheckedSpec, check_spec
+from pipeline.versions import software_versions
 
 #: A shard should take about this long, so that a crash costs little.
 TARGET_SHARD_S = 120.0
@@ -317,10 +315,3 @@ def item_bytes(plan: RunPlan) -> int:
     """Return about how many bytes an item takes in an artifact."""
     metrics = sum(len(card["values"]) for card in plan.cards["metrics"].values())
     return 2 * math.prod(plan.map_shape) + ROW_BYTES + METRIC_BYTES * metrics
-
-
-def software_versions() -> dict[str, str]:
-    """Return the versions of what decides numbers."""
-    names = ("affidavit", "torch", "torchvision", "numpy", "pillow")
-    found: dict[str, Any] = {name: metadata.version(name) for name in names}
-    return {"python": platform.python_version(), **found}

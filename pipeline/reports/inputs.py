@@ -145,6 +145,8 @@ class ReportInputs:
     change: RunChange | None = None
     #: What an incremental run left out, None for a whole one.
     incremental: Mapping[str, Any] | None = None
+    #: The run whose failed items this one tried again, None for any other.
+    parent: str | None = None
     #: Further limits that this run has, one sentence each.
     notes: Sequence[str] = ()
     metric_cards: Mapping[str, MetricCard] = field(default_factory=lambda: METRICS)

@@ -40,8 +40,10 @@ ALLOWED_KEYS = frozenset(
         "seconds",
         "error",
         "version",
+        "needed",
         "threads",
         "pid",
+        "port",
         "logger",
     }
 )

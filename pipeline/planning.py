@@ -34,6 +34,7 @@ from pipeline.probe_failures import told_as_sentences
 from pipeline.probing import probe
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
+from pipeline.software import software_versions
 from pipeline.sources.source import Source
 from pipeline.spec import HUB, AuditSpec
 from pipeline.spec_checks import CheckedSpec, check_spec

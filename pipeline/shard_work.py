@@ -28,6 +28,7 @@ from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.single_steps import BlamedOnItemError, prepare_in_single_steps
 from pipeline.spec import AuditSpec
+from pipeline.telemetry import Stage, timed, waiting_timed
 from storage.errors import FencedOutError, StorageError
 from storage.leases import Artifact, Blame, Claim, finish_shard, release
 from storage.manifests import read_locations
@@ -150,9 +151,11 @@ def work_on(
         InfrastructureError: a source, the store or the database failed under way.
     """
     try:
-        return _work_on(services, context, claim, stop, on_batch)
+        outcome = _work_on(services, context, claim, stop, on_batch)
     except FencedOutError:
-        return Outcome.FENCED_OUT
+        outcome = Outcome.FENCED_OUT
+    services.telemetry.shard(outcome.value)
+    return outcome
 
 
 def _work_on(
@@ -162,7 +165,7 @@ def _work_on(
     stop: Callable[[], bool],
     on_batch: Callable[[int], None],
 ) -> Outcome:
-    settings = services.settings
+    settings, telemetry = services.settings, services.telemetry
     items = load_items(services, context.run_id, claim)
     with LeaseKeeper(
         services.engine, claim, lease_s=settings.lease_s, stall_s=settings.stall_s
@@ -172,8 +175,11 @@ def _work_on(
         halved = False
         batches = _batches(services, context, claim, items)
         with closing(batches), context.executor.session(keeper.alive):
-            for number, prepared in enumerate(batches, start=1):
-                output = context.executor.explain_batch(prepared)
+            waited = waiting_timed(telemetry, batches)
+            for number, prepared in enumerate(waited, start=1):
+                with timed(telemetry, Stage.EXPLAIN):
+                    output = context.executor.explain_batch(prepared)
+                telemetry.batch(len(prepared), context.plan.batch_size)
                 results += output.results
                 digests += [(s.content_sha256, s.truth_sha256) for s in prepared]
                 halved = halved or output.halved
@@ -186,14 +192,17 @@ def _work_on(
                     release(services.engine, claim)
                     return Outcome.RELEASED
         artifact = _store(services, context, claim, results)
-    finish_shard(
-        services.engine,
-        claim,
-        artifact=artifact,
-        items=_rows(context.run_id, claim, results, digests),
-        counts=_counts(results),
-        not_comparable=halved,
-    )
+    counts = _counts(results)
+    with timed(telemetry, Stage.FINISH):
+        finish_shard(
+            services.engine,
+            claim,
+            artifact=artifact,
+            items=_rows(context.run_id, claim, results, digests),
+            counts=counts,
+            not_comparable=halved,
+        )
+    telemetry.items(done=counts["items_done"], failed=counts["items_failed"])
     return Outcome.FINISHED
 
 
@@ -262,9 +271,11 @@ def _store(
     }
     with tempfile.TemporaryDirectory(prefix="affidavit-") as folder:
         path = Path(folder) / "shard.parquet"
-        sha256, size = write_artifact(path, results, metadata=metadata)
-        with path.open("rb") as stream:
+        with timed(services.telemetry, Stage.PACK):
+            sha256, size = write_artifact(path, results, metadata=metadata)
+        with timed(services.telemetry, Stage.PUT), path.open("rb") as stream:
             services.store.put(key, stream, sha256=sha256)
+    services.telemetry.bytes_written(size)
     return Artifact(key=key, sha256=sha256, size_bytes=size)
 
 

@@ -68,6 +68,7 @@ run:
   threads: null                     # of one worker on the CPU; null: all cores
   chunk: 64                         # most images in one pass of methods that make many
   max_attempts: 3                   # before a shard is given up
+  priority: 0                       # -10 to 10; higher gets the workers first
 
 # When the audit is run again by itself: `affidavit schedule add`. null is never.
 schedule: null

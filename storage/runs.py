@@ -248,14 +248,17 @@ def stop_run(
 ) -> None:
     """No more shards are claimed; running ones stop at their next heartbeat.
 
+    A paused run can still be cancelled.
+
     Raises:
         StateConflictError: the run is already final, or its report is being written.
         UnknownRunError: there is no such run.
     """
+    cancels = state == RunState.CANCELLED
     _move(
         engine,
         run_id,
-        allowed=OPEN_RUN_STATES,
+        allowed=OPEN_RUN_STATES | ({RunState.PAUSED} if cancels else set()),
         state=state,
         action=action,
         actor=actor,

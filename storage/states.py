@@ -1,18 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The states that runs, shards, slots and items can be in, and which are final.
 
+Those of runs and shards are drawn in ARCHITECTURE.md, "The states".
+
 ```
-run    queued -> running -> finalising -> done | incomplete (retry -> queued)
-         |         |             |
-         v         v             v
-       interrupted | cancelled | failed          resume -> queued
-
-shard  pending -> running -> done
-          ^  ^       |
-          |  +-------+  released or lease expired (attempts left)
-          |          v
-          +------- dead   (attempts exhausted; `retry` brings it back)
-
 slot   pending -> planning -> planned | nothing_new
           ^  |       |
           |  |       +-> pending again after a while, or failed (attempts exhausted)

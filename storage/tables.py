@@ -313,6 +313,25 @@ class WorkerTable(Table):
     roots: Mapped[list[Any]]
     started_at: Mapped[float]
     seen_at: Mapped[float]
+    #: Its name in the ledger and in the shards that it has claimed.
+    actor: Mapped[str | None] = mapped_column(String(200))
+    #: Versions of what decides numbers, as in the plan of a run.
+    software: Mapped[dict[str, Any] | None]
+    #: Where its metrics are served, if they are.
+    metrics_url: Mapped[str | None] = mapped_column(String(200))
+    #: How far its clock is ahead of the database's.
+    clock_ahead_s: Mapped[float | None]
+
+
+class InstallationTable(Table):
+    """The random id of this installation, by which others are told from it."""
+
+    __tablename__ = "installation"
+    __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    token: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[float]
 
 
 class OutboxTable(Table):

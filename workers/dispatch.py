@@ -10,7 +10,7 @@ waits in Redis stays small.
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from pipeline.errors import InfrastructureError
 from pipeline.services import Services
 from pipeline.settings import Settings
+from pipeline.software import other_software
 from storage.engine import epoch_now, transaction
 from storage.errors import StorageError
 from storage.locks import Lock, hold
@@ -55,8 +56,9 @@ def dispatch(services: Services, publish: Publish) -> int:
     for sent, (shard_id, queue) in enumerate(chosen):
         try:
             publish(shard_id, queue)
+            services.telemetry.hint("sent")
         except BROKER_FAILURES as exc:
-            _unmark(services, [shard_id for shard_id, _queue in chosen[sent:]])
+            unmark(services, [shard_id for shard_id, _queue in chosen[sent:]])
             raise InfrastructureError(
                 "The broker takes no hints; they go out when it is back, check "
                 "AFFIDAVIT_BROKER_URL and that Redis is running and has memory left."
@@ -74,7 +76,7 @@ def send_hints(services: Services, publish: Publish) -> None:
         log.debug("hints_sent", count=sent)
 
 
-def _unmark(services: Services, shard_ids: list[int]) -> None:
+def unmark(services: Services, shard_ids: list[int]) -> None:
     """The next round hints at them again, without waiting for the timeout."""
     with transaction(services.engine) as session:
         session.execute(
@@ -87,7 +89,9 @@ def _unmark(services: Services, shard_ids: list[int]) -> None:
 
 def _choose(services: Services) -> list[tuple[int, str]]:
     """Return what is hinted at next, marked as hinted: shard ids with their queues."""
-    alive = {worker.queue for worker in live_workers(services.engine)}
+    alive: dict[str, list[Mapping[str, str]]] = {}
+    for worker in live_workers(services.engine):
+        alive.setdefault(worker.queue, []).append(worker.software or {})
     queues = [queue for queue in COMPUTE_QUEUES if queue in alive]
     if not queues:
         return []
@@ -97,7 +101,7 @@ def _choose(services: Services) -> list[tuple[int, str]]:
         chosen = [
             (shard_id, queue)
             for queue in queues
-            for shard_id in _next_of(session, services.settings, queue)
+            for shard_id in _next_of(session, services.settings, queue, alive[queue])
         ]
         if chosen:
             session.execute(
@@ -109,8 +113,15 @@ def _choose(services: Services) -> list[tuple[int, str]]:
     return chosen
 
 
-def _next_of(session: Session, settings: Settings, queue: str) -> list[int]:
+def _next_of(
+    session: Session,
+    settings: Settings,
+    queue: str,
+    software: Sequence[Mapping[str, str]],
+) -> list[int]:
     """Return the shards that fill the queue's window, locked.
+
+    A run that all of the queue's workers would refuse for their software waits.
 
     Runs of a higher priority go first. Among equals the next shard is always one of
     the run with the fewest in flight, then of the oldest, so that a small run does not
@@ -124,7 +135,11 @@ def _next_of(session: Session, settings: Settings, queue: str) -> list[int]:
     # More runs than places cannot get one.
     turns = heapq.nsmallest(
         room,
-        (_Turn(-run.priority, run.in_flight, run.created_at, run.id) for run in runs),
+        (
+            _Turn(-run.priority, run.in_flight, run.created_at, run.id)
+            for run in runs
+            if not all(other_software(run.versions or {}, here) for here in software)
+        ),
     )
     waiting = {
         turn.run_id: deque(_due(session, turn.run_id, hinted, room)) for turn in turns
@@ -162,6 +177,7 @@ def _open_runs(
             RunTable.id,
             RunTable.priority,
             RunTable.created_at,
+            RunTable.plan["versions"].label("versions"),
             count(is_hinted).label("hinted"),
             count(sa.or_(is_hinted, is_running)).label("in_flight"),
         )

@@ -62,6 +62,7 @@ def look_after(
         )
         if expired:
             log.warning("leases_expired", count=expired)
+            services.telemetry.leases_expired(expired)
         send_hints(services, publish)
         if publish_slot is not None:
             look_after_schedules(services, publish=publish_slot)
@@ -85,6 +86,7 @@ def _collect_orphans(services: Services) -> None:
     collected = collect_orphans(services, older_than_s=age_s)
     if collected:
         log.info("orphans_collected", count=len(collected))
+        services.telemetry.orphans_collected(len(collected))
 
 
 def _order_entries(services: Services) -> None:

@@ -12,10 +12,11 @@ from pipeline.shard_work import (
     blame,
     work_on,
 )
+from pipeline.telemetry import Stage, timed
 from storage.errors import StorageError
 from storage.leases import Claim, claim_shard, fail_attempt
 from storage.runs import get_run
-from workers.dispatch import Publish, send_hints
+from workers.dispatch import Publish, send_hints, unmark
 from workers.process_state import ProcessState
 
 log = structlog.get_logger()
@@ -27,20 +28,31 @@ def run_shard(state: ProcessState, shard_id: int, *, publish: Publish) -> None:
     if state.stop_asked():
         # The hint goes out again; another worker, or this one restarted, takes it.
         return
+    telemetry = services.telemetry
     try:
-        claim = claim_shard(
-            services.engine,
-            shard_id,
-            worker=services.actor,
-            lease_s=services.settings.lease_s,
-        )
+        if state.refuses(shard_id):
+            # Unhinted again at once, so that a worker that can take it hears of it.
+            unmark(services, [shard_id])
+            telemetry.hint("refused")
+            return
+        with timed(telemetry, Stage.CLAIM):
+            claim = claim_shard(
+                services.engine,
+                shard_id,
+                worker=services.actor,
+                lease_s=services.settings.lease_s,
+            )
     except StorageError as exc:
         # The hint goes out again when its time is over.
         log.warning("shard_not_claimed", error=type(exc).__name__)
         return
     if claim is None:
         log.debug("hint_stale")
+        telemetry.hint("stale")
         return
+    telemetry.hint("followed")
+    if claim.attempt > 1:
+        telemetry.retry()
     with structlog.contextvars.bound_contextvars(
         run=claim.run_id, shard=claim.shard_index, attempt=claim.attempt
     ):
@@ -60,6 +72,7 @@ def _work(state: ProcessState, claim: Claim) -> None:
         outcome = work_on(services, context, claim, stop=state.stop_asked)
     except (*INFRASTRUCTURE_FAILURES, *SHARD_FAILURES) as exc:
         log.warning("shard_failed", error=type(exc).__name__)
+        services.telemetry.shard("failed")
         try:
             error, blames = blame(exc)
             fail_attempt(

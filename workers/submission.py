@@ -14,12 +14,16 @@ from pipeline.run_origin import RunOrigin
 from pipeline.services import Services
 from pipeline.spec import AuditSpec
 from pipeline.spec_checks import CheckedSpec, check_spec
+from pipeline.store_probe import require_store
 from pipeline.trust import trust_recorded
+from storage.installation import installation_id
 from storage.schedule_slots import SlotClaim
 from storage.tables import WorkerTable
 from storage.worker_registry import live_workers
 from workers.app import COMPUTE_QUEUES, create_app
 from workers.broker import require_broker
+from workers.broker_owner import require_own_broker
+from workers.broker_tls import broker_tls
 from workers.dispatch import dispatch
 from workers.hints import publisher, send_tick
 from workers.reach import WatchedSource
@@ -46,7 +50,9 @@ def submit(
         NothingNewError: no item is new or changed.
     """
     app = create_app(services.settings)
-    require_broker(str(app.conf.broker_url))
+    require_broker(str(app.conf.broker_url), broker_tls(services.settings))
+    require_own_broker(services.settings, installation_id(services.engine))
+    require_store(services.store)
     checked = check_spec(services, spec_path)
     run_id, warnings = queue_audit(
         services, checked, on_items=on_items, incremental=incremental

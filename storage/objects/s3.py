@@ -39,6 +39,7 @@ def s3_client(config: S3Config) -> BaseClient:
     return boto3.session.Session().client(
         "s3",
         endpoint_url=config.endpoint_url,
+        verify=config.ca,
         aws_access_key_id=config.access_key_id,
         aws_secret_access_key=config.secret_access_key,
         config=Config(

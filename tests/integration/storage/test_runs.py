@@ -161,6 +161,7 @@ MOVES: dict[Callable[[sa.Engine, str], None], dict[RunState, RunState]] = {
     cancel: {
         RunState.QUEUED: RunState.CANCELLED,
         RunState.RUNNING: RunState.CANCELLED,
+        RunState.PAUSED: RunState.CANCELLED,
     },
     pause: {
         RunState.QUEUED: RunState.PAUSED,

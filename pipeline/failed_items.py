@@ -17,7 +17,7 @@ from pipeline.errors import Reason
 from pipeline.manifest_ids import ManifestIds
 from pipeline.run_creation import SALT_BYTES
 from pipeline.services import Services
-from pipeline.versions import software_versions
+from pipeline.software import software_versions
 from storage.earlier_runs import REPORTED_STATES
 from storage.engine import transaction
 from storage.errors import StateConflictError

@@ -38,7 +38,6 @@ from pipeline.software import software_versions
 from pipeline.sources.source import Source
 from pipeline.spec import HUB, AuditSpec
 from pipeline.spec_checks import CheckedSpec, check_spec
-from pipeline.versions import software_versions
 
 #: A shard should take about this long, so that a crash costs little.
 TARGET_SHARD_S = 120.0

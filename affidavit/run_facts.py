@@ -76,6 +76,7 @@ def run_document(services: Services, run: RunTable) -> dict[str, Any]:
         "criteria": summary.get("criteria", []),
         "change": summary.get("change"),
         "criteria_met": criteria_met(run),
+        "sanity": (run.plan.get("sanity") or {}).get("verdict"),
         "report": object_uri(services, report["html"]) if report else None,
         "report_json": object_uri(services, report["json"]) if report else None,
         "artifacts": [

@@ -63,8 +63,9 @@ def run_failed_items(services: Services, parent: RunTable) -> FailedItemsRun:
         StateConflictError: the parent has no report yet, or no item that could come
             out otherwise.
     """
-    # The work is done by the software of today, and the report names it.
-    plan = parent.plan | {"versions": software_versions()}
+    # The work is done by the software of today, and the report names it. What the gate
+    # found on the parent's items is the parent's to say.
+    plan = parent.plan | {"versions": software_versions(), "sanity": None}
     with transaction(services.engine) as session:
         # Held, or a retry of dead shards could reopen the parent meanwhile.
         _require_reported(parent.id, lock_run(session, parent.id))

@@ -360,7 +360,7 @@ def _tell(document: dict[str, Any]) -> None:
     for verdict in document["criteria"]:
         observed = verdict["observed"]
         shown = "no value" if observed is None else f"{observed:.4g}"
-        say(f"  {verdict['verdict']:<10} {verdict['criterion']}   (found {shown})")
+        say(f"  {verdict['verdict']:<12} {verdict['criterion']}   (found {shown})")
     if document["result_digest"]:
         say(f"  digest  {document['result_digest']}")
     if document["report"]:

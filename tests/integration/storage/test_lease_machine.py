@@ -194,6 +194,14 @@ class LeaseMachine(RuleBasedStateMachine):
             let_lease_run_out(self.engine, self.ids[which])
             self.model.shards[which].silent = True
 
+    @rule(claim=claims)
+    def die_at_the_item(self, claim: Claim) -> None:
+        """A worker in single steps dies: its item is named and its lease runs out."""
+        self.name_the_item(claim)
+        if self._owns(claim):
+            let_lease_run_out(self.engine, claim.shard_id)
+            self._of(claim).silent = True
+
     @rule()
     def sweep(self) -> None:
         """The control worker ends silent attempts."""

@@ -91,6 +91,7 @@ def run_document(services: Services, run: RunTable) -> dict[str, Any]:
         "schedule": (run.origin or {}).get("schedule"),
         "slot": (run.origin or {}).get("slot"),
         "incremental": (run.origin or {}).get("incremental"),
+        "parent": run.parent_run_id,
         "queue": run.queue,
         "device": run.plan.get("device"),
         "created_at": run.created_at,

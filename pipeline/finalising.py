@@ -256,6 +256,7 @@ def _report_inputs(
         not_comparable=run.not_comparable,
         change=change,
         incremental=(run.origin or {}).get("incremental"),
+        parent=run.parent_run_id,
         sanity=run.plan.get("sanity"),
         breakdowns=breakdowns_of(aggregate, list(summaries), run.plan["classes"]),
         levels=level_curve(services, shards)

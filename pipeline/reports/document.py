@@ -162,6 +162,7 @@ def _scope(inputs: ReportInputs, missing: int) -> JsonObject:
         },
         "coverage": counts.done / total if total else None,
         "incremental": None if inputs.incremental is None else dict(inputs.incremental),
+        "parent": inputs.parent,
         "failures": _reasons(counts.failures),
         "failed_items": failed_part(inputs),
         "reservations": _reasons(counts.reservations),

@@ -157,6 +157,8 @@ class ReportInputs:
     change: RunChange | None = None
     #: What an incremental run left out, None for a whole one.
     incremental: Mapping[str, Any] | None = None
+    #: The run whose failed items this one tried again, None for any other.
+    parent: str | None = None
     #: What the sanity gate found; None where the audit has none.
     sanity: Mapping[str, Any] | None = None
     #: Value name to what it is by class and by group; see `reports.breakdowns`.

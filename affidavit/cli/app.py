@@ -12,6 +12,7 @@ import typer
 from affidavit.cli import (
     auditing,
     calibrating,
+    comparing,
     evidence,
     installation,
     listing,
@@ -76,6 +77,7 @@ for module in (
     listing,
     evidence,
     calibrating,
+    comparing,
     sizing,
     working,
     installation,

@@ -20,6 +20,7 @@ from pipeline.spec import (
     PreprocessSpec,
     PrivacySpec,
     RunSpec,
+    SanitySpec,
     ThresholdSpec,
 )
 
@@ -33,6 +34,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "explain": ExplainSpec,
     "threshold": ThresholdSpec,
     "privacy": PrivacySpec,
+    "sanity": SanitySpec,
     "run": RunSpec,
 }
 

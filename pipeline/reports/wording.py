@@ -50,6 +50,11 @@ ABSENCES: dict[str, str] = {
     AbsenceReason.ZERO_ENERGY: "The map has no positive part.",
     AbsenceReason.ZERO_PROBABILITY: "The target's probability is zero.",
     AbsenceReason.ZERO_CHANGE: "The output is the same as on the baseline.",
+    AbsenceReason.NO_VARIATION: "What would be compared is the same in every sample.",
+    AbsenceReason.CLASS_CHANGED: "No changed input kept the predicted class.",
+    AbsenceReason.NO_REPRESENTATION: "The network has no linear layer to listen to.",
+    AbsenceReason.BLANK_RANDOMISED: "The map of the random network shows nothing.",
+    AbsenceReason.NO_OTHER_CLASS: "The network has one class only.",
 }
 
 

@@ -85,7 +85,7 @@ def case(tiny_net: Callable[..., nn.Module]) -> Case:
     made.batch = MetricBatch(
         inputs=inputs,
         targets=targets,
-        probabilities=target_probability(attribution.logits, targets),
+        logits=attribution.logits,
         stored=stored,
         maps=maps,
         mask=result.mask,
@@ -94,7 +94,7 @@ def case(tiny_net: Callable[..., nn.Module]) -> Case:
         valid=torch.ones(ITEMS, dtype=torch.bool),
         forward=forward,
         explain=explain,
-        noise=noise,
+        draws=ItemDraws(0, tuple(range(ITEMS)), stream=0),
         input_range=torch.tensor([2.0, 4.0, 5.0]),
     )
     assert float(maps.amin(dim=0).amax()) > 0
@@ -174,7 +174,7 @@ def test_curves_of_a_one_pixel_model_are_steps(
         inputs=case.batch.inputs.abs() + 0.1,
         maps=maps,
         targets=torch.ones(ITEMS, dtype=torch.long),
-        probabilities=torch.ones(ITEMS),
+        logits=torch.tensor([[0.0, 2000.0]]).repeat(ITEMS, 1),
         forward=one_pixel_model(rank),
     )
     assert measure(create_metric("deletion"), batch).values.tolist() == [deletion] * 4
@@ -188,7 +188,7 @@ def test_curves_of_an_indifferent_model_are_flat(case: Case) -> None:
     batch = replace(
         case.batch,
         forward=lambda images: logits.expand(len(images), 4),
-        probabilities=constant,
+        logits=logits.expand(ITEMS, 4),
     )
     for name in ("deletion", "insertion"):
         found = measure(create_metric(name), batch).values
@@ -233,7 +233,7 @@ def test_curves_prefer_the_true_map(lite0: nn.Module, coffee: Tensor) -> None:
     batch = MetricBatch(
         inputs=coffee,
         targets=attribution.targets,
-        probabilities=target_probability(attribution.logits, attribution.targets),
+        logits=attribution.logits,
         stored=stored,
         maps=maps,
         mask=FixedKeep(0.1).apply(maps).mask,
@@ -242,7 +242,7 @@ def test_curves_prefer_the_true_map(lite0: nn.Module, coffee: Tensor) -> None:
         valid=torch.tensor([True]),
         forward=lite0,
         explain=method.explain,
-        noise=lambda draw: torch.from_numpy(uniform_noise(0, 0, draw, coffee.shape)),
+        draws=ItemDraws(0, (0,), stream=0),
         input_range=torch.full((3,), 255 / 128),
     )
     assert attribution.targets.tolist() == [967]  # espresso
@@ -251,7 +251,7 @@ def test_curves_prefer_the_true_map(lite0: nn.Module, coffee: Tensor) -> None:
         ours = float(measure(metric, batch).values[0])
         other = float(measure(metric, inverse).values[0])
         assert better * (ours - other) > 0.3
-    moved = measure(MaxSensitivity(draws=2), batch)
+    moved = measure(MaxSensitivity(samples=2), batch)
     assert 0 < float(moved.values[0]) < 1
 
 
@@ -418,7 +418,7 @@ def test_sensitivity_needs_a_norm_and_finite_draws(case: Case) -> None:
     assert found.absent == ("zero_norm", "non_finite", "non_finite", None)
 
 
-@pytest.mark.parametrize("options", [{"draws": 0}, {"radius": 0.0}])
+@pytest.mark.parametrize("options", [{"samples": 0}, {"radius": 0.0}])
 def test_sensitivity_needs_a_draw_and_a_radius(options: dict[str, Any]) -> None:
     """Nothing moved, nothing measured."""
     with pytest.raises(InvalidParameterError):

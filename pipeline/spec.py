@@ -384,8 +384,8 @@ class AuditSpec(SpecSection):
     metrics: Profile | list[str | Parameters] = Field(
         default_factory=list,
         description="Metrics to measure, each a name or {name: NAME, parameter: "
-        "value}; or `quick` (at most 12 forward passes an item), or `full` (all of them). An "
-        "empty list measures none; `affidavit metrics NAME` lists parameters.",
+        "value}; or `quick` (at most 12 forward passes an item), or `full` (all of "
+        "them). An empty list measures none. See `affidavit metrics NAME`.",
     )
     criteria: list[str] = Field(
         default_factory=list,

@@ -251,7 +251,7 @@ ROAD = MetricCard(
         "mean over percentages of the score of x with that share of pixels imputed, the"
         " most relevant first (morf) or the least (lerf); gap = lerf - morf"
     ),
-    source="Rong et al. 2022, A Consistent and Efficient Evaluation Strategy, section 4",
+    source="Rong et al. 2022, A Consistent and Efficient Evaluation, section 4",
     baseline=REMOVALS["imputation"],
     direction=Direction.HIGHER,
     directions={"road_morf": Direction.LOWER},

@@ -157,13 +157,12 @@ def histogram_entropy(maps: Tensor, bins: int) -> Tensor:
     places = (scaled.nan_to_num(0.0) * bins).long().clamp(0, bins - 1)
     counts = sizes.new_zeros(len(sizes), bins)
     counts.scatter_add_(1, places, torch.ones_like(sizes))
-    entropy = torch.special.entr(counts / sizes.shape[1]).sum(dim=1)
+    entropy: Tensor = torch.special.entr(counts / sizes.shape[1]).sum(dim=1)
     return entropy.masked_fill(scaled.isnan().any(dim=1), torch.nan)
 
 
 def _as_stored(batch: MetricBatch, maps: Tensor) -> Tensor:
-    stored: Tensor = dequantise(quantise(maps))
-    return stored.to(batch.inputs.device)
+    return dequantise(quantise(maps)).to(batch.inputs.device)
 
 
 def _says_nothing(maps: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def spec_digest(spec: "AuditSpec", plan: "RunPlan") -> str:
     content["explain"]["parameters"] = plan.method_arguments
     for name in spec.explain.remedies:
         content["explain"][name] = plan.remedies.get(name)
-    content["metrics"] = [_asked_metric(name, plan) for name in plan.metrics]
+    content["metrics"] = [_asked(name, given) for name, given in spec.asked_metrics]
     content["threshold"] = {
         "policy": plan.policy,
         "parameters": plan.policy_arguments,
@@ -53,16 +53,12 @@ def spec_digest(spec: "AuditSpec", plan: "RunPlan") -> str:
     return hashlib.sha256(canonical_bytes(_exact(content))).hexdigest()
 
 
-def _asked_metric(name: str, plan: "RunPlan") -> Any:
+def _asked(name: str, given: Mapping[str, Any]) -> Any:
     """Return the metric's name, with its parameters where they are not the defaults."""
-    arguments = plan.metric_arguments.get(name, {})
-    changed = _plain(arguments) != _plain(METRICS[name].arguments({}))
-    return {"name": name, "parameters": arguments} if arguments and changed else name
-
-
-def _plain(values: Mapping[str, Any]) -> Any:
-    """Return values as they are after a round through JSON, which has no tuples."""
-    return json.loads(json.dumps(values))
+    arguments = METRICS[name].arguments(given)
+    if arguments == METRICS[name].arguments({}):
+        return name
+    return {"name": name, "parameters": arguments}
 
 
 def document_digest(*documents: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from explain.errors import InvalidParameterError
 from explain.methods.cards import METHODS
-from explain.metrics.cards import METRICS, profile
+from explain.metrics.cards import METRICS, PROFILES, profile
 from explain.parameters import Parameter, resolved
 from explain.remedies.cards import REMEDIES
 from explain.thresholds.cards import POLICIES
@@ -29,7 +29,7 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 #: Parameters of a method or a remedy; its card says which there are.
 Parameters = dict[str, bool | int | float | str | list[float]]
 #: A ready-made choice of metrics.
-Profile = Literal["quick", "full"]
+Profile = Annotated[str, Field(json_schema_extra={"enum": list(PROFILES)})]
 
 
 def _require_parameters(
@@ -402,6 +402,11 @@ class AuditSpec(SpecSection):
     @field_validator("metrics")
     @classmethod
     def _metrics_take_the_parameters(cls, value: Any) -> Any:
+        if isinstance(value, str) and value not in PROFILES:
+            raise ValueError(
+                f"expected a list of metrics, or one of {', '.join(PROFILES)}, got "
+                f"{value!r}"
+            )
         for entry in value if isinstance(value, list) else ():
             if isinstance(entry, str):
                 continue

@@ -103,6 +103,15 @@ def sensitivity_max() -> Any:
 
 
 @pytest.fixture(scope="session")
+def captum_infidelity() -> Any:
+    """R8: captum's infidelity."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from captum.metrics import infidelity as oracle
+    return oracle
+
+
+@pytest.fixture(scope="session")
 def lite0() -> nn.Module:
     """The pretrained EfficientNet-Lite0 of the demo, in eval mode."""
     with warnings.catch_warnings():

@@ -53,7 +53,8 @@ class RandomNetworks(Generic[Built]):
         self._made: tuple[nn.Module, Built] | None = None
         self._layers: list[list[str]] = []
         self._drawn: dict[str, Tensor] = {}
-        self._random = 0
+        #: Layers that are random now; None where that is not sure.
+        self._random: int | None = None
 
     @contextmanager
     def randomised(self, stage: int, stages: int) -> Iterator[Built]:
@@ -85,15 +86,18 @@ class RandomNetworks(Generic[Built]):
         """So many layers from the output on are random, the others trained."""
         parameters = dict(network.named_parameters())
         trained = dict(self._model.named_parameters())
+        # What is interrupted halfway leaves nothing to go on from: all is set anew.
+        done = range(0) if self._random is None else range(self._random)
+        doubtful = self._random is None
+        self._random = None
         with torch.no_grad():
-            while self._random != wanted:
-                # The count moves first: a copy that fails is then made again.
-                forth = self._random < wanted
-                layer = self._random if forth else self._random - 1
-                for name in self._layers[layer]:
-                    source = self._drawn[name] if forth else trained[name]
+            for place, names in enumerate(self._layers):
+                if not doubtful and (place in done) == (place < wanted):
+                    continue
+                for name in names:
+                    source = self._drawn[name] if place < wanted else trained[name]
                     parameters[name].copy_(source)
-                self._random += 1 if forth else -1
+        self._random = wanted
 
 
 def parameter_order(model: nn.Module, example: Tensor) -> list[list[str]]:

@@ -38,10 +38,10 @@ def test_boundary_f1_equals_distance_transforms(case: Case, tolerance: float) ->
     truth = batch.ground_truth
     assert truth is not None
     for item in range(WITH_TRUTH):
-        outlines = []
-        for region in (batch.mask[item].numpy(), truth[item].numpy()):
-            outlines.append(region & ~binary_erosion(region, border_value=0))
-        mask, marked = outlines
+        mask, marked = (
+            region & ~binary_erosion(region, border_value=0)
+            for region in (batch.mask[item].numpy(), truth[item].numpy())
+        )
         precision = (distance_transform_edt(~marked)[mask] <= reach).mean()
         recall = (distance_transform_edt(~mask)[marked] <= reach).mean()
         expected = 0.0

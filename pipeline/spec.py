@@ -327,8 +327,8 @@ class RunSpec(SpecSection):
         default=64,
         ge=1,
         le=65_536,
-        description="Most images in one forward pass of a method or policy that makes "
-        "many; bounds memory. Decides last bits, so it is fixed in the manifest.",
+        description="Most images in one forward pass of a method, policy or metric "
+        "that makes many; bounds memory. Decides last bits, so it is fixed in the manifest.",
     )
     priority: int = Field(
         default=0,

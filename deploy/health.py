@@ -40,7 +40,7 @@ def broker_problem(settings: Settings) -> str | None:
     try:
         with broker_client(settings) as client:
             client.ping()
-    except redis.RedisError as exc:
+    except (redis.RedisError, AuditError) as exc:
         return f"the broker does not answer ({type(exc).__name__})"
     return None
 

@@ -52,6 +52,7 @@ class Action(StrEnum):
     REPORT_READ = "report:read"
     ITEM_READ = "item:read"
     RESULTS_READ = "results:read"
+    RESULTS_EXPORTED = "results:exported"  # items and aggregates as tables
     EVIDENCE_EXPORTED = "evidence:exported"
 
     # The ledger itself.

@@ -53,7 +53,12 @@ BINS = 24
 def change_since(
     engine: sa.Engine, run: RunTable, *, alive: Callable[[], None]
 ) -> RunChange | None:
-    """Return how the run differs from the one before, None where there is none."""
+    """Return how the run differs from the one before, None where there is none.
+
+    A run over another one's failed items has none: it is no turn of the audit.
+    """
+    if run.parent_run_id is not None:
+        return None
     previous = previous_run(engine, run)
     if previous is None:
         return None

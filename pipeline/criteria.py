@@ -7,6 +7,9 @@ aggregate = mean | median | std | min | max | p05 | p25 | p75 | p95
 operator  = < | <= | > | >= | ==
 ```
 
+Clauses beside the comparison (a confidence, parts) are those of
+`pipeline.criterion_clauses`.
+
 Beside the metrics there are `score.<aggregate>`, `items_failed.fraction` and
 `items_failed.count`, and for the change since the run before `drift.<value>.ks`,
 `drift.<value>.mean_change`, `drift.prediction_changed`, `drift.class_psi` and
@@ -20,6 +23,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from pipeline.criterion_clauses import read_clauses, require_sense
 from pipeline.errors import SpecError
 
 AGGREGATES = ("mean", "median", "std", "min", "max", "p05", "p25", "p75", "p95")
@@ -50,13 +54,30 @@ _FORM = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
-    """One condition on one aggregate of one value."""
+    """One condition on one aggregate of one value.
+
+    Attributes:
+        text: As written in the spec.
+        metric: The value.
+        aggregate: Of its column.
+        op: How the figure is compared.
+        number: With what.
+        confidence: A fraction; None compares the figure itself.
+        by: `class` or `group:<column>`; None takes all items together.
+    """
 
     text: str
     metric: str
     aggregate: str
     op: str
     number: float
+    confidence: float | None = None
+    by: str | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether one figure decides, without interval or parts."""
+        return self.confidence is None and self.by is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +110,8 @@ def parse_criterion(
     Raises:
         SpecError: the text is no criterion, or names an unknown value or aggregate.
     """
-    found = _FORM.fullmatch(text)
+    clauses = read_clauses(text)
+    found = _FORM.fullmatch(clauses.comparison)
     if found is None:
         raise SpecError(
             f"{text!r} is not a criterion: expected <value>.<aggregate> <op> <number>,"
@@ -114,8 +136,15 @@ def parse_criterion(
             f"{text!r} names the aggregate {aggregate!r}, which {metric} does not have"
             f"{_hint(aggregate, aggregates)}."
         )
+    require_sense(text, clauses, metric, aggregate)
     return Criterion(
-        text=text.strip(), metric=metric, aggregate=aggregate, op=op, number=number
+        text=text.strip(),
+        metric=metric,
+        aggregate=aggregate,
+        op=op,
+        number=number,
+        confidence=clauses.confidence,
+        by=clauses.by,
     )
 
 

@@ -114,14 +114,18 @@ class Engine:
         copy.register_forward_hook(lambda *_: self.on_step())
         return self._explainer_of(copy)
 
+    def explained(self, batch: BatchInputs) -> Thresholded:
+        """Return the batch explained and cut, and nothing measured."""
+        context = self._context(batch, batch.inputs)
+        return self._explainer(batch.inputs, batch.targets, context)
+
     def measure(self, batch: BatchInputs) -> MeasuredBatch:
         """Return the batch explained, cut and measured."""
-        context = self._context(batch, batch.inputs)
-        found = self._explainer(batch.inputs, batch.targets, context)
+        found = self.explained(batch)
         columns: Columns = {}
         halved = found.halved
         if self._metrics:
-            asked = self._metric_batch(batch, found)
+            asked = self.metric_batch(batch, found)
             columns = self._measured(asked)
             halved |= asked.halved
         return MeasuredBatch(
@@ -152,7 +156,9 @@ class Engine:
                 columns[key] = (column.values.tolist(), column.absent)
         return columns
 
-    def _metric_batch(self, batch: BatchInputs, found: Thresholded) -> MetricBatch:
+    def metric_batch(self, batch: BatchInputs, found: Thresholded) -> MetricBatch:
+        """Return what metrics are given about an explained batch."""
+
         def explain_again(inputs: Tensor, targets: Tensor) -> Attribution:
             context = self._context(batch, inputs)
             return self._explainer.explain(inputs, targets, context)

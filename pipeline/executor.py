@@ -47,6 +47,11 @@ class Executor:
         """Where the work is done."""
         return self._device
 
+    @property
+    def model(self) -> nn.Module:
+        """The network, on its device."""
+        return self._model
+
     @contextmanager
     def session(self, on_step: Callable[[], None] = _do_nothing) -> Iterator[None]:
         """Hold the network frozen and the thread count fixed over many batches.

@@ -22,7 +22,11 @@ from pipeline.criteria import Verdict as CriterionOutcome
 from pipeline.digests import result_digest
 from pipeline.finaliser_end import ended_in_order
 from pipeline.finaliser_keeper import FinaliserKeeper
+from pipeline.gathering import item_rows, new_aggregate
 from pipeline.item_names import failed_items, item_names
+from pipeline.judging import judge_closely
+from pipeline.level_curves import MULTI_LEVEL, level_curve
+from pipeline.reports.breakdowns import breakdowns_of
 from pipeline.reports.document import build_document, document_bytes
 from pipeline.reports.failed import LISTED_FAILED
 from pipeline.reports.html import render_html
@@ -46,15 +50,14 @@ from pipeline.stored_items import ItemLookup, pixels_of
 from storage.engine import epoch_now, reading
 from storage.errors import FencedOutError
 from storage.finalisers import claim_finaliser, finish_run
-from storage.items import iterate_items
 from storage.manifests import find_location
 from storage.runs import get_run, list_shards
 from storage.states import ItemStatus, RunState, ShardState
-from storage.tables import AuditTable, ItemTable, RunTable, ShardTable
+from storage.tables import AuditTable, RunTable, ShardTable
 
 #: Parts of the plan that the report has in other places, or that are only about the
 #: machine that planned the run.
-_NOT_REPORTED = frozenset({"cards", "classes", "roots", "versions"})
+_NOT_REPORTED = frozenset({"cards", "classes", "roots", "sanity", "versions"})
 
 _WORDS: dict[bool | None, Verdict] = {True: "pass", False: "fail", None: "incomplete"}
 
@@ -164,12 +167,11 @@ def _change_summary(change: RunChange | None) -> dict[str, Any] | None:
 def _gather(
     services: Services, run: RunTable, keeper: FinaliserKeeper, *, complete: bool
 ) -> _Gathered:
-    aggregate = Aggregate(seed=RunPlan.from_json(run.plan).seed)
+    aggregate = new_aggregate(run)
     failed: list[ItemRow] = []
 
     def records() -> Iterator[bytes]:
-        for row in iterate_items(services.engine, run.id):
-            item = _as_item_row(row)
+        for row, item in item_rows(services, run):
             aggregate.add(item)
             if item.status == ItemStatus.FAILED and len(failed) < LISTED_FAILED:
                 failed.append(item)
@@ -179,23 +181,6 @@ def _gather(
     digest = result_digest(run.spec_digest, run.model_digest, records())
     return _Gathered(
         aggregate=aggregate, digest=digest if complete else None, failed=failed
-    )
-
-
-def _as_item_row(row: ItemTable) -> ItemRow:
-    return ItemRow(
-        item_index=row.item_index,
-        item_id=row.item_id,
-        status=row.status,
-        reason=row.reason,
-        predicted=row.predicted,
-        target=row.target,
-        label=row.label,
-        score=row.score,
-        keep_requested=row.keep_requested,
-        keep_achieved=row.keep_achieved,
-        metrics=row.metrics,
-        absences=row.absences,
     )
 
 
@@ -240,7 +225,12 @@ def _report_inputs(
         ),
         class_names=run.plan["classes"],
         criteria=_judge(
-            spec, summaries, change, total=run.items_total, done=counts.done
+            spec,
+            summaries,
+            aggregate,
+            change,
+            total=run.items_total,
+            done=counts.done,
         ),
         shards_total=run.shards_total,
         dead_shards=[
@@ -266,6 +256,12 @@ def _report_inputs(
         not_comparable=run.not_comparable,
         change=change,
         incremental=(run.origin or {}).get("incremental"),
+        parent=run.parent_run_id,
+        sanity=run.plan.get("sanity"),
+        breakdowns=breakdowns_of(aggregate, list(summaries), run.plan["classes"]),
+        levels=level_curve(services, shards)
+        if run.plan["policy"] in MULTI_LEVEL
+        else (),
     )
 
 
@@ -280,6 +276,7 @@ def _verify_command(run_id: str, key: SigningKey | None) -> str:
 def _judge(
     spec: AuditSpec,
     summaries: Mapping[str, MetricSummary],
+    aggregate: Aggregate,
     change: RunChange | None,
     *,
     total: int,
@@ -287,7 +284,7 @@ def _judge(
 ) -> list[CriterionVerdict]:
     """Return how each criterion came out; items of dead shards count as failed."""
     figures: dict[str, Mapping[str, float | None]] = {
-        name: {aggregate: getattr(summary, aggregate) for aggregate in AGGREGATES}
+        name: {figure: getattr(summary, figure) for figure in AGGREGATES}
         for name, summary in summaries.items()
     }
     missing = total - done
@@ -296,7 +293,11 @@ def _judge(
         figures |= change.figures()
     verdicts = []
     for text in spec.criteria:
-        verdict = evaluate(parse_criterion(text), figures)
+        criterion = parse_criterion(text)
+        if not criterion.is_plain:
+            verdicts.append(judge_closely(criterion, aggregate))
+            continue
+        verdict = evaluate(criterion, figures)
         verdicts.append(
             CriterionVerdict(
                 criterion=verdict.criterion.text,
@@ -304,6 +305,9 @@ def _judge(
                 observed=verdict.value,
                 bound=verdict.criterion.number,
                 reason=_why_open(verdict, change),
+                n=summaries[criterion.metric].n
+                if criterion.metric in summaries
+                else None,
             )
         )
     return verdicts

@@ -2,7 +2,8 @@
 """Collecting what attempts left behind that were not their shard's last.
 
 An object is stored before the row that names it, so a worker that dies or is fenced
-out in between leaves one that nobody names. Only shards' artifacts of known runs are
+out in between leaves one that nobody names; one that dies while it writes into a folder
+leaves a file that is no object yet. Only shards' artifacts of known runs are
 looked at, each is held against its row again right before it is deleted, and each
 deletion is one ledger entry, made first. Two collectors at once do the same twice.
 """
@@ -18,6 +19,10 @@ from storage.artifact_keys import is_wanted, known_runs
 from storage.engine import transaction
 from storage.events import record
 from storage.objects import ObjectNotFoundError
+
+#: A half-written file that was not touched for so long has no writer, whatever age is
+#: asked for: nobody may take it from one that is at work.
+LEFTOVER_AGE_S = 3600.0
 
 _ARTIFACT = re.compile(r"runs/([0-9a-z]+)/shards/(\d+)\.a(\d+)\.parquet")
 
@@ -67,17 +72,39 @@ def collect_orphans(
         if not dry_run:
             if _is_named(services, orphan.key):
                 continue
-            with transaction(services.engine) as session:
-                record(
-                    session,
-                    Action.OBJECT_COLLECTED,
-                    orphan.key.removesuffix(".parquet"),
-                    actor=services.actor,
-                    details={"size": orphan.size_bytes},
-                )
+            _record(services, orphan.key.removesuffix(".parquet"), orphan)
             services.store.delete(orphan.key)
         collected.append(orphan)
+    for leftover in find_leftovers(services, older_than_s=older_than_s):
+        if not dry_run:
+            _record(services, f"incoming/{leftover.key}", leftover)
+            services.store.delete_leftover(leftover.key)
+        collected.append(leftover)
     return collected
+
+
+def find_leftovers(services: Services, *, older_than_s: float) -> Iterator[Orphan]:
+    """Yield the half-written files of a folder store whose writers are gone.
+
+    Raises:
+        ObjectStoreError: the store fails.
+    """
+    now = time.time()
+    for info in services.store.leftovers():
+        age_s = now - info.modified_at
+        if age_s >= max(older_than_s, LEFTOVER_AGE_S):
+            yield Orphan(key=info.key, size_bytes=info.size_bytes, age_s=age_s)
+
+
+def _record(services: Services, obj: str, orphan: Orphan) -> None:
+    with transaction(services.engine) as session:
+        record(
+            session,
+            Action.OBJECT_COLLECTED,
+            obj,
+            actor=services.actor,
+            details={"size": orphan.size_bytes},
+        )
 
 
 def _is_named(services: Services, key: str) -> bool:

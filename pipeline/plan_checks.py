@@ -39,6 +39,7 @@ def check_plan(
             details.get("origin"),
             None if run.origin is None else document_digest(run.origin),
         ),
+        "parent_run_id": (details.get("parent"), run.parent_run_id),
         "not_comparable": (halved, bool(run.not_comparable)),
     }
     compare_run(run, pairs, findings)

@@ -13,6 +13,7 @@ from pipeline.domain import SourceItem
 from pipeline.manifest_ids import ManifestIds
 from pipeline.planning import PreparedAudit
 from pipeline.run_origin import PLAIN, RunOrigin
+from pipeline.sanity_gate import gated
 from pipeline.services import Services
 from storage.engine import transaction
 from storage.manifests import iterate_duplicates, mark_duplicates, write_locations
@@ -46,7 +47,9 @@ def create_run(
     Raises:
         FencedOutError: another planner owns the slot.
         NothingNewError: the audit's source leaves out all that it lists.
+        GateRefusedError: the sanity gate stopped the audit.
     """
+    audit = gated(services, audit)
     written = audit.written.model_dump(mode="json")
     resolved, plan = audit.resolved.model_dump(mode="json"), audit.plan.to_json()
     with transaction(services.engine) as session:
@@ -92,6 +95,11 @@ def create_run(
                 "queue": queue,
                 "plugins": services.settings.plugins,
                 **_origin_details(came_from),
+                **(
+                    {"sanity": audit.plan.sanity["verdict"]}
+                    if audit.plan.sanity
+                    else {}
+                ),
             },
         )
         origin.end(session, run_id, audit.model_sha256)

@@ -51,6 +51,7 @@ class RunPlan:
         item_seconds: Measured on a warm-up batch; None when it was not measured.
         shard_size: Items in a shard.
         versions: Software that decides numbers.
+        sanity: What the sanity gate found; None where the audit has none.
     """
 
     layer: str
@@ -83,6 +84,7 @@ class RunPlan:
     passes_per_item: float | None = None
     chunk: int = 64
     versions: dict[str, str] = field(default_factory=dict)
+    sanity: dict[str, Any] | None = None
 
     @property
     def policy_name(self) -> str:

@@ -15,6 +15,7 @@ import structlog
 
 from explain.errors import ExplainError
 from pipeline.errors import (
+    GateRefusedError,
     InfrastructureError,
     ModelError,
     ModelRefusedError,
@@ -44,6 +45,7 @@ _CODES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], SlotError], .
     (PathEscapeError, SlotError.PATH_OUTSIDE_ROOTS),
     (SpecError, SlotError.SPEC_UNUSABLE),
     (ModelRefusedError, SlotError.MODEL_REFUSED),
+    (GateRefusedError, SlotError.GATE_REFUSED),
     ((ModelError, ExplainError), SlotError.MODEL_UNUSABLE),
     (SourceError, SlotError.SOURCE_UNUSABLE),
     ((InfrastructureError, StorageError, OSError), SlotError.INFRASTRUCTURE),

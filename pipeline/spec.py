@@ -303,6 +303,32 @@ class PrivacySpec(SpecSection):
     )
 
 
+class SanitySpec(SpecSection):
+    """What a sample of the items must show before the run is made."""
+
+    items: int = Field(
+        default=16, ge=1, le=1024, description="Items drawn, by the run's seed."
+    )
+    blocking: bool = Field(
+        default=False,
+        description="Whether a flagged check stops the audit (exit 1); otherwise the "
+        "report shows it.",
+    )
+    max_similarity: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Highest mean rank correlation with the maps of the network whose "
+        "weights are all drawn anew.",
+    )
+    max_residual: float = Field(
+        default=0.1,
+        gt=0,
+        description="Highest mean relative completeness residual, for methods with "
+        "that axiom.",
+    )
+
+
 class RunSpec(SpecSection):
     """How the work is cut and carried out."""
 
@@ -328,7 +354,8 @@ class RunSpec(SpecSection):
         ge=1,
         le=65_536,
         description="Most images in one forward pass of a method, policy or metric "
-        "that makes many; bounds memory. Decides last bits, so it is fixed in the manifest.",
+        "that makes many; bounds memory. Decides last bits, so it is fixed in the "
+        "manifest.",
     )
     priority: int = Field(
         default=0,
@@ -393,6 +420,11 @@ class AuditSpec(SpecSection):
         "hold.",
     )
     privacy: PrivacySpec = Field(default_factory=PrivacySpec)
+    sanity: SanitySpec | None = Field(
+        default=None,
+        description="A sample is checked before the run is made; {} takes the "
+        "defaults, null leaves it out.",
+    )
     run: RunSpec = Field(default_factory=RunSpec)
     schedule: ScheduleSpec | None = Field(
         default=None,

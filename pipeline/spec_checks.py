@@ -13,6 +13,7 @@ from explain.methods.cards import METHODS
 from explain.metrics.cards import METRICS
 from explain.thresholds.cards import POLICIES
 from pipeline.criteria import parse_criterion
+from pipeline.criterion_clauses import require_columns
 from pipeline.errors import SpecError
 from pipeline.labels import load_class_names
 from pipeline.outlook import refuse_without_labels, refuse_without_masks
@@ -107,7 +108,8 @@ def check_names(spec: AuditSpec) -> None:
         key for name in names for key in METRICS[name].values_for(complete=complete)
     }
     for text in spec.criteria:
-        parse_criterion(text, known_values=measured)
+        criterion = parse_criterion(text, known_values=measured)
+        require_columns(text, criterion.by, spec.data.columns.groups)
 
 
 def _known(where: str, name: str, known: Iterable[str]) -> None:

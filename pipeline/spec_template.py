@@ -54,7 +54,12 @@ metrics: [deletion, insertion, confidence_retained]
 # of mean, median, std, min, max, p05, p25, p75, p95. Examples:
 #   - deletion_auc.mean <= 0.4
 #   - items_failed.fraction <= 0.01
+#   - faithfulness.deletion_auc.mean <= 0.4 with 95% confidence
+#   - deletion_auc.mean <= 0.5 by class      (or: by group:COLUMN)
 criteria: []
+
+sanity: null                        # checks on a sample before the run is made: {} or
+                                    # {items: 16, blocking: true}
 
 privacy:
   gallery: null                     # images, maps or none; null: images, but maps when

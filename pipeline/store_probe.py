@@ -6,7 +6,11 @@ import secrets
 from contextlib import suppress
 from hashlib import sha256
 
-from storage.objects.errors import ObjectStoreError, StoreRefusedError
+from storage.objects.errors import (
+    ObjectStoreError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
 from storage.objects.protocol import ObjectStore
 
 
@@ -22,7 +26,16 @@ def require_store(store: ObjectStore) -> None:
     data = secrets.token_bytes(64)
     digest = sha256(data).hexdigest()
     key = f"doctor/{digest}"
-    store.put(key, io.BytesIO(data), sha256=digest)
+    try:
+        store.put(key, io.BytesIO(data), sha256=digest)
+    except StoreUnavailableError:
+        if _is_readable(store):
+            # Some servers answer a write that is not allowed as if they were ill.
+            raise StoreRefusedError(
+                "the object store can be read but not written to: give this user the "
+                "right to write, or start its server without its read-only option"
+            ) from None
+        raise
     with store.open(key) as stream:
         intact = stream.read() == data
     with suppress(ObjectStoreError):
@@ -31,3 +44,11 @@ def require_store(store: ObjectStore) -> None:
         raise StoreRefusedError(
             "the object store gives back other bytes than were written: do not use it"
         )
+
+
+def _is_readable(store: ObjectStore) -> bool:
+    try:
+        next(store.keys("doctor/"), None)
+    except ObjectStoreError:
+        return False
+    return True

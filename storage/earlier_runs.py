@@ -41,7 +41,10 @@ def reported_runs(
 
 
 def runs_before(engine: sa.Engine, name: str, created_at: float) -> Iterator[RunTable]:
-    """Yield the reported runs of the audit that are older, the newest first."""
+    """Yield the reported runs of the audit that are older, the newest first.
+
+    Runs over the failed items of another are left out: they say nothing of the rest.
+    """
     before = created_at
     while True:
         with reading(engine) as session:
@@ -52,6 +55,7 @@ def runs_before(engine: sa.Engine, name: str, created_at: float) -> Iterator[Run
                     AuditTable.name == name,
                     RunTable.state.in_(REPORTED_STATES),
                     RunTable.created_at < before,
+                    RunTable.parent_run_id.is_(None),
                 )
                 .order_by(RunTable.created_at.desc())
                 .limit(RUNS_AT_ONCE)

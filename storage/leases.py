@@ -6,7 +6,7 @@ and that number is the fence: whatever a worker writes later is written only whe
 row still carries it. All moments come from the database's clock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -28,6 +28,7 @@ from storage.suspects import (
     strike,
 )
 from storage.tables import ItemTable, RunTable, ShardTable
+from storage.turns import open_runs, turn_of
 
 #: Seconds, times the attempts so far, before a failed shard may be claimed again.
 BACKOFF_S = 5.0
@@ -102,6 +103,45 @@ def claim_next(
             .with_for_update(skip_locked=True)
         )
         return _claim(session, candidate, worker, lease_s)
+
+
+def claim_ahead(
+    engine: sa.Engine,
+    queue: str,
+    *,
+    worker: str,
+    lease_s: float,
+    takes: Callable[[Mapping[str, str]], bool] = lambda _versions: True,
+) -> Claim | None:
+    """Return the claim on the queue's next shard that nobody was hinted at, or None.
+
+    A shard that was hinted at is left to whoever gets the hint, or that were in vain.
+
+    Args:
+        engine: The database.
+        queue: The queue that the worker works for.
+        worker: Who claims.
+        lease_s: Seconds until the lease ends.
+        takes: Whether the worker may work on a run planned with these versions.
+    """
+    # A shard whose lease ran out was claimed before: its hint is used up.
+    unhinted = sa.or_(
+        ShardTable.state == ShardState.RUNNING, ShardTable.dispatched_at.is_(None)
+    )
+    with transaction(engine) as session:
+        runs = open_runs(session, queue, ShardTable.dispatched_at.is_not(None))
+        for turn in sorted(turn_of(run) for run in runs if takes(run.versions or {})):
+            candidate = (
+                sa.select(ShardTable)
+                .where(ShardTable.run_id == turn.run_id, _claimable(), unhinted)
+                .order_by(ShardTable.shard_index)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            )
+            claim = _claim(session, candidate, worker, lease_s)
+            if claim is not None:
+                return claim
+    return None
 
 
 def _claimable() -> sa.ColumnElement[bool]:

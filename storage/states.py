@@ -81,6 +81,7 @@ class SlotError(StrEnum):
     SOURCE_UNUSABLE = "source_unusable"
     MODEL_UNUSABLE = "model_unusable"
     MODEL_REFUSED = "model_refused"
+    GATE_REFUSED = "gate_refused"
     INFRASTRUCTURE = "infrastructure"
     LEASE_EXPIRED = "lease_expired"
     FAULT = "fault"

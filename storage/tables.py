@@ -103,6 +103,8 @@ class RunTable(Table):
     #: Where the run comes from: schedule and slot, and what an incremental run left
     #: out; None for a whole run that somebody asked for.
     origin: Mapped[dict[str, Any] | None]
+    #: The run whose failed items this one tries again.
+    parent_run_id: Mapped[str | None] = mapped_column(String(32))
 
 
 class ShardTable(Table):

@@ -2,6 +2,7 @@
 """Is Redis there, and is it set up so that it keeps what it was told?"""
 
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -45,6 +46,12 @@ def require_broker(url: str, tls: Tls | None = None) -> None:
                 f"The certificate of the broker at {place} is not accepted; set "
                 "AFFIDAVIT_BROKER_CA to the CA that signed it, and use the name that "
                 "it was made for in AFFIDAVIT_BROKER_URL."
+            ) from None
+        if parts.scheme == "rediss" and _broke_off(exc):
+            raise InfrastructureError(
+                f"The broker at {place} broke the TLS connection off; it may want a "
+                "client certificate (AFFIDAVIT_BROKER_CERTIFICATE, AFFIDAVIT_BROKER_KEY"
+                "), or speak no TLS."
             ) from None
         raise InfrastructureError(
             f"The broker at {place} does not answer; check AFFIDAVIT_BROKER_URL and "
@@ -123,11 +130,24 @@ def _client(url: str, tls: Tls | None) -> redis.Redis:
     )
 
 
-def _is_about_trust(error: BaseException) -> bool:
-    """Whether TLS found the certificate wrong, somewhere down the causes."""
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it came from."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return True
+        yield cause
         cause = cause.__cause__ or cause.__context__
-    return "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
+def _is_about_trust(error: BaseException) -> bool:
+    """Whether TLS found the certificate wrong."""
+    return "CERTIFICATE_VERIFY_FAILED" in str(error) or any(
+        isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)
+    )
+
+
+def _broke_off(error: BaseException) -> bool:
+    """Whether there was a server, which ended the connection."""
+    return "Connection closed by server" in str(error) or any(
+        isinstance(cause, ssl.SSLError | ConnectionResetError | BrokenPipeError)
+        for cause in _causes(error)
+    )

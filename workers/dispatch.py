@@ -11,7 +11,6 @@ waits in Redis stays small.
 import heapq
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 import structlog
@@ -26,8 +25,9 @@ from pipeline.software import other_software
 from storage.engine import epoch_now, transaction
 from storage.errors import StorageError
 from storage.locks import Lock, hold
-from storage.states import OPEN_RUN_STATES, ShardState
-from storage.tables import RunTable, ShardTable
+from storage.states import ShardState
+from storage.tables import ShardTable
+from storage.turns import open_runs, turn_of
 from storage.worker_registry import live_workers
 from workers.app import COMPUTE_QUEUES
 
@@ -123,12 +123,10 @@ def _next_of(
 
     A run that all of the queue's workers would refuse for their software waits.
 
-    Runs of a higher priority go first. Among equals the next shard is always one of
-    the run with the fewest in flight, then of the oldest, so that a small run does not
-    wait for a large one.
+    Each shard chosen is under way when the next turn is given.
     """
     hinted = ShardTable.dispatched_at > epoch_now() - _patience(settings)
-    runs = _open_runs(session, queue, hinted)
+    runs = open_runs(session, queue, hinted)
     room = settings.dispatch_window - sum(run.hinted for run in runs)
     if room <= 0:
         return []
@@ -136,7 +134,7 @@ def _next_of(
     turns = heapq.nsmallest(
         room,
         (
-            _Turn(-run.priority, run.in_flight, run.created_at, run.id)
+            turn_of(run)
             for run in runs
             if not all(other_software(run.versions or {}, here) for here in software)
         ),
@@ -151,44 +149,6 @@ def _next_of(
             chosen.append(waiting[turn.run_id].popleft())
             heapq.heappush(turns, turn._replace(in_flight=turn.in_flight + 1))
     return chosen
-
-
-class _Turn(NamedTuple):
-    """Whose turn it is: the smallest goes next."""
-
-    rank: int
-    in_flight: int
-    created_at: float
-    run_id: str
-
-
-def _open_runs(
-    session: Session, queue: str, hinted: sa.ColumnElement[bool]
-) -> Sequence[Any]:
-    """Return the queue's open runs with how many of their shards are under way."""
-    is_hinted = sa.and_(ShardTable.state == ShardState.PENDING, hinted)
-    is_running = ShardTable.state == ShardState.RUNNING
-
-    def count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-        return sa.func.sum(sa.case((condition, 1), else_=0))
-
-    return session.execute(
-        sa.select(
-            RunTable.id,
-            RunTable.priority,
-            RunTable.created_at,
-            RunTable.plan["versions"].label("versions"),
-            count(is_hinted).label("hinted"),
-            count(sa.or_(is_hinted, is_running)).label("in_flight"),
-        )
-        .join(ShardTable, ShardTable.run_id == RunTable.id)
-        .where(
-            RunTable.state.in_(OPEN_RUN_STATES),
-            RunTable.queue == queue,
-            ShardTable.state.in_([ShardState.PENDING, ShardState.RUNNING]),
-        )
-        .group_by(RunTable.id, RunTable.priority, RunTable.created_at)
-    ).all()
 
 
 def _due(

@@ -20,6 +20,7 @@ from affidavit.cli import (
     planning,
     registry,
     scheduling,
+    sizing,
     supervising,
     working,
 )
@@ -81,6 +82,7 @@ for module in (
     evidence,
     collecting,
     calibrating,
+    sizing,
     working,
     installation,
     registry,

@@ -149,12 +149,13 @@ def resume(
             found.state in {*OPEN_RUN_STATES, RunState.FINALISING}
         )
 
-        def reopen() -> None:
+        def reopen() -> str:
             if died:
                 _tell_of_leases(services, found)
                 _record_resuming(services, found)
             else:
                 resume_run(services.engine, found.id, actor=services.actor)
+            return found.id
 
         return _go_on(services, found, reopen, json=json)
 
@@ -184,46 +185,79 @@ def _tell_of_leases(services: "Services", run: "RunTable") -> None:
 
 
 def retry(
-    run: RunArgument, *, json: JsonOption = False, home: HomeOption = None
+    run: RunArgument,
+    *,
+    failed_items: Annotated[
+        bool,
+        typer.Option(
+            "--failed-items",
+            help="Instead, make a new run of the items that failed.",
+        ),
+    ] = False,
+    json: JsonOption = False,
+    home: HomeOption = None,
 ) -> int:
-    """Give a run's dead shards fresh attempts."""
+    """Give a run's dead shards fresh attempts, or its failed items a new run."""
     from storage.runs import get_run, retry_dead_shards  # noqa: PLC0415
 
     with open_existing(home) as services:
         found = get_run(services.engine, run)
 
-        def reopen() -> None:
+        def reopen() -> str:
+            if failed_items:
+                return _run_failed_items(services, found)
             retry_dead_shards(
                 services.engine,
                 found.id,
                 attempts=int(found.spec["run"]["max_attempts"]),
                 actor=services.actor,
             )
+            return found.id
 
         return _go_on(services, found, reopen, json=json)
 
 
+def _run_failed_items(services: "Services", parent: "RunTable") -> str:
+    """Return the id of the new run, whose size is told."""
+    from pipeline.failed_items import run_failed_items  # noqa: PLC0415
+
+    made = run_failed_items(services, parent)
+    left = f", {made.left_out:,} would fail again as they are" if made.left_out else ""
+    note(
+        f"Run {made.run_id} takes {made.items:,} items that failed in run "
+        f"{parent.id}{left}."
+    )
+    return made.run_id
+
+
 def _go_on(
-    services: "Services", run: "RunTable", reopen: Callable[[], None], *, json: bool
+    services: "Services", run: "RunTable", reopen: Callable[[], str], *, json: bool
 ) -> int:
     """Work through an embedded run, or hand a queued one back to its workers.
 
     An embedded run is opened again only once its network is loaded, so that nothing
     has changed when that fails.
+
+    Args:
+        services: Database and stores.
+        run: The run that is gone on with.
+        reopen: Opens it, or makes another one of it; returns the id of what to do.
+        json: Whether one JSON document is printed.
     """
     if run.queue != "embedded":
         from pipeline.signing import seal  # noqa: PLC0415
         from workers.submission import wake_workers  # noqa: PLC0415
 
         log_events(services)
-        reopen()
+        run_id = reopen()
         seal(services)
         wake_workers(services)
-        document = _document(services, run.id)
+        document = _document(services, run_id)
         if json:
             print_json(document)
         else:
-            say(f"Run {run.id} is queued again.")
+            again = " again" if run_id == run.id else ""
+            say(f"Run {run_id} is queued{again}.")
         return ExitCode.DONE
     from pipeline.devices import pick_device  # noqa: PLC0415
     from pipeline.planning import build_executor  # noqa: PLC0415
@@ -241,8 +275,7 @@ def _go_on(
             plugins=services.settings.plugins,
             roots=services.roots_noted(plan.roots),
         )
-    reopen()
-    return _work_through(services, run.id, executor, json=json)
+    return _work_through(services, reopen(), executor, json=json)
 
 
 @contextmanager
@@ -327,7 +360,7 @@ def _tell(document: dict[str, Any]) -> None:
     for verdict in document["criteria"]:
         observed = verdict["observed"]
         shown = "no value" if observed is None else f"{observed:.4g}"
-        say(f"  {verdict['verdict']:<10} {verdict['criterion']}   (found {shown})")
+        say(f"  {verdict['verdict']:<12} {verdict['criterion']}   (found {shown})")
     if document["result_digest"]:
         say(f"  digest  {document['result_digest']}")
     if document["report"]:

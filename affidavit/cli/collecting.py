@@ -30,7 +30,7 @@ def collect(
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Delete artifacts that no shard names; each deletion is in the ledger."""
+    """Delete what lost attempts left in the store; each deletion is in the ledger."""
     from pipeline.orphans import collect_orphans  # noqa: PLC0415
     from pipeline.signing import seal  # noqa: PLC0415
 

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.reports import change_plot, formats, plots
+from pipeline.reports import change_plot, curve_plot, formats, plots
 from pipeline.reports.inputs import Picture
 from pipeline.reports.wording import absence_sentence, reason_sentence, title_of
 
@@ -147,6 +147,8 @@ def _environment() -> Environment:
         change_plot=change_plot.change_plot,
         parts_bar=plots.parts_bar,
         number_of=formats.number_of,
+        class_name=class_name,
+        level_plot=curve_plot.level_plot,
     )
     return environment
 
@@ -163,6 +165,13 @@ def families(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         same = all(part["absent"] == absent for part in members)
         found.append({"parts": members, "absent": absent if same else None})
     return found
+
+
+def class_name(report: Mapping[str, Any], index: int) -> str:
+    """Return what the report calls a class."""
+    listed = report["scope"]["classes"]["listed"]
+    names = (row["name"] for row in listed if row["index"] == index)
+    return next(names, f"class {index}")
 
 
 def shortened(text: str, most: int = NAME_CHARACTERS) -> str:

@@ -83,6 +83,13 @@ def _of_this_run(inputs: ReportInputs) -> Iterator[Limit]:
             "were as an earlier run had explained them and are in no number of this "
             "report. Its means are about the others.",
         )
+    if inputs.parent is not None:
+        yield _limit(
+            "Only what failed before",
+            f"The items are those that failed in run {inputs.parent} and could come "
+            "out otherwise. They are no sample of the source, and no number of this "
+            "report is about the rest of it.",
+        )
     if inputs.not_comparable:
         yield _limit(
             "Not comparable",

@@ -134,6 +134,13 @@ class S3Store:
         ):
             self._client.delete_object(Bucket=self._bucket, Key=name)
 
+    def leftovers(self) -> Iterator[ObjectInfo]:
+        """See `ObjectStore.leftovers`: a bucket's own rules end parts of uploads."""
+        return iter(())
+
+    def delete_leftover(self, key: str) -> None:
+        """See `ObjectStore.delete_leftover`; there are none."""
+
     def _name(self, key: str) -> str:
         return self._prefix + checked_key(key)
 

@@ -3,7 +3,10 @@
 
 import hashlib
 import io
+import os
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -19,6 +22,7 @@ from tests.support.planted import (
     finish,
     let_lease_run_out,
     plant_run,
+    services_of,
     set_shard,
     shard_ids,
 )
@@ -91,3 +95,26 @@ def test_only_what_no_shard_names_goes(services: Services) -> None:
     assert list(find_orphans(services, older_than_s=0)) == []
     told = {entry.object for entry in entries(engine, action=Action.OBJECT_COLLECTED)}
     assert told == {key.removesuffix(".parquet") for key in lost}
+
+
+def test_half_written_files_of_dead_writers_go(
+    engine: sa.Engine, tmp_path: Path
+) -> None:
+    """A folder's old temporary files go; young ones and those of others stay."""
+    services = services_of(engine, tmp_path / "home")
+    _put(services, "runs/x/report.html")
+    incoming = next(tmp_path.rglob(".incoming"))
+    names = {"old": "0" * 32, "young": "1" * 32, "foreign": "notes"}
+    for name in names.values():
+        (incoming / name).write_bytes(b"half")
+    for which in ("old", "foreign"):
+        two_hours_ago = time.time() - 7200
+        os.utime(incoming / names[which], (two_hours_ago, two_hours_ago))
+    found = collect_orphans(services, older_than_s=0, dry_run=True)
+    assert [orphan.key for orphan in found] == [names["old"]]
+    at_once([lambda: collect_orphans(services, older_than_s=0)] * 2)
+    left = {path.name for path in incoming.iterdir()}
+    assert left == {names["young"], names["foreign"]}
+    told = {entry.object for entry in entries(engine, action=Action.OBJECT_COLLECTED)}
+    assert told == {f"incoming/{names['old']}"}
+    services.close()

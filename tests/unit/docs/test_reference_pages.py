@@ -20,6 +20,7 @@ from pipeline.spec import (
     PreprocessSpec,
     PrivacySpec,
     RunSpec,
+    SanitySpec,
     ScheduleSpec,
     ThresholdSpec,
 )
@@ -35,6 +36,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "explain": ExplainSpec,
     "threshold": ThresholdSpec,
     "privacy": PrivacySpec,
+    "sanity": SanitySpec,
     "run": RunSpec,
     "schedule": ScheduleSpec,
 }

@@ -48,6 +48,7 @@ def test_the_report_has_all_its_sections(make_inputs: MakeInputs) -> None:
         "metrics",
         "columns",
         "change",
+        "sanity",
         "gallery",
         "limits",
         "evidence",

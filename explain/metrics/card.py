@@ -213,6 +213,9 @@ REMOVALS: dict[str, str] = {
 }
 NO_BASELINE = "none"
 
+#: Percentages at which curves are given: those of the paper's thresholds and one half.
+KEPT_PERCENTAGES = (1, 5, 10, 20, 50)
+
 #: Offered by each metric that removes a part of the input.
 BASELINE = Parameter(
     meaning="what stands for removed pixels",

@@ -3,7 +3,13 @@
 
 from typing import Any
 
-from explain.metrics.card import NO_BASELINE, Direction, Family, MetricCard
+from explain.metrics.card import (
+    KEPT_PERCENTAGES,
+    NO_BASELINE,
+    Direction,
+    Family,
+    MetricCard,
+)
 from explain.parameters import Parameter
 
 _ELSEWHERE = "Whether the model should look there: evidence may lie outside the object."
@@ -118,6 +124,31 @@ TOP_K_INTERSECTION = _card(
     shows="Objects of fewer than k pixels cannot reach 1.",
 )
 
+THRESHOLD_CURVES = _card(
+    "threshold_curves",
+    values=tuple(
+        f"threshold_{what}_{percent}"
+        for what in ("precision", "recall", "iou")
+        for percent in KEPT_PERCENTAGES
+    ),
+    formula=(
+        "with M the p % highest positive positions, p = 1, 5, 10, 20, 50, and G the"
+        " ground truth: |M and G| / |M|; |M and G| / |G|; |M and G| / |M or G|"
+    ),
+    source=(
+        "Everingham et al. 2010, The PASCAL VOC Challenge, section 4.2 (precision and"
+        " recall over a ranking); Jaccard 1912"
+    ),
+    units="fraction of pixels",
+    conventions={
+        **_EMPTY,
+        "empty_mask": "0, precision absent",
+        "masks": "of the policy fixed, whatever policy the run has",
+        "order": _RANKING,
+    },
+    shows="A fraction fits objects of its own size, so the best one is no finding.",
+)
+
 AVERAGE_PRECISION = _card(
     "average_precision",
     formula=(
@@ -180,6 +211,7 @@ CARDS = (
     RELEVANCE_MASS,
     RELEVANCE_RANK,
     TOP_K_INTERSECTION,
+    THRESHOLD_CURVES,
     AVERAGE_PRECISION,
     PXAP,
     MAX_BOX_ACC,

@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cards of metrics that look at the map alone: completeness and complexity."""
 
-from explain.metrics.card import NO_BASELINE, Direction, Family, MetricCard
+from explain.metrics.card import (
+    KEPT_PERCENTAGES,
+    NO_BASELINE,
+    Direction,
+    Family,
+    MetricCard,
+)
 from explain.parameters import Parameter
 
 _MAP: dict[str, float | int | str] = {"map": "upsampled stored map"}
@@ -37,14 +43,11 @@ RETENTION = MetricCard(
     family=Family.COMPLETENESS,
     values=(
         "retention_auc",
-        "retention_1",
-        "retention_5",
-        "retention_10",
-        "retention_20",
+        *(f"retention_{percent}" for percent in KEPT_PERCENTAGES),
     ),
     formula=(
         "share of the map's positive energy in its k highest positions; auc: area over"
-        " k / positions from 0 to 1; 1, 5, 10, 20: at that percentage"
+        " k / positions from 0 to 1; 1, 5, 10, 20, 50: at that percentage"
     ),
     source="energy retention over every keep-fraction; Lorenz 1905 for the curve",
     baseline=NO_BASELINE,

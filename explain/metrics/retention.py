@@ -12,12 +12,10 @@ import torch
 
 from explain.metrics.absence import AbsenceReason
 from explain.metrics.batch import MetricBatch
+from explain.metrics.card import KEPT_PERCENTAGES
 from explain.metrics.column import MetricColumn, column
 from explain.numpy_maps import kept_count
 from explain.ranking import descending_values
-
-#: Percentages at which the curve is given, those of the paper's fixed thresholds.
-PERCENTAGES = (1, 5, 10, 20)
 
 
 class Retention:
@@ -42,7 +40,7 @@ class Retention:
         ]
         points = {
             f"retention_{percent}": curve[:, kept_count(percent / 100, pixels) - 1]
-            for percent in PERCENTAGES
+            for percent in KEPT_PERCENTAGES
         }
         return {
             key: column(value, absent)

@@ -35,7 +35,7 @@ class MaxSensitivity:
         return "max_sensitivity"
 
     def __post_init__(self) -> None:
-        _require_draws(self.radius, self.samples)
+        require_draws(self.radius, self.samples)
 
     def measure(self, batch: MetricBatch) -> dict[str, MetricColumn]:
         """Return ``max_sensitivity``; one explanation a sample, shared."""
@@ -57,7 +57,7 @@ class AvgSensitivity:
         return "avg_sensitivity"
 
     def __post_init__(self) -> None:
-        _require_draws(self.radius, self.samples)
+        require_draws(self.radius, self.samples)
 
     def measure(self, batch: MetricBatch) -> dict[str, MetricColumn]:
         """Return ``avg_sensitivity``; one explanation a sample, shared."""
@@ -108,7 +108,7 @@ def _frobenius(maps: Tensor) -> Tensor:
     return maps.square().sum(dim=(-2, -1)).sqrt()
 
 
-def _require_draws(radius: float, samples: int) -> None:
+def require_draws(radius: float, samples: int) -> None:
     """Refuse what would measure nothing."""
     if samples < 1 or not radius > 0:
         raise InvalidParameterError(

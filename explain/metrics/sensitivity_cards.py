@@ -133,4 +133,42 @@ THRESHOLD_STABILITY = MetricCard(
     ),
 )
 
-CARDS = (MAX_SENSITIVITY, AVG_SENSITIVITY, RELATIVE_STABILITY, THRESHOLD_STABILITY)
+MASK_STABILITY = MetricCard(
+    name="mask_stability",
+    family=Family.SENSITIVITY,
+    values=(
+        "mask_stability_iou",
+        "mask_stability_precision",
+        "mask_stability_correlation",
+    ),
+    formula=(
+        "mean over draws d, with M and M' the maps of x and x + d, k the size of the"
+        " policy's mask, m and m' the k highest positive positions of each: iou: |m and"
+        " m'| / |m or m'|; precision: average precision of M' against m; correlation:"
+        " Pearson of M and M'"
+    ),
+    source=(
+        "Jaccard 1912; average precision as scikit-learn's; the setting of Li 2025, A"
+        " Lightweight Explainability Framework, section 7.1"
+    ),
+    baseline=NO_BASELINE,
+    direction=Direction.HIGHER,
+    units="IoU; precision; correlation",
+    range=(0.0, 1.0),
+    ranges={"mask_stability_correlation": (-1.0, 1.0)},
+    conventions={**_NOISE, "map": "upsampled stored map", "target": "held fixed"},
+    parameters=_PARAMETERS,
+    does_not_show=(
+        "Faithfulness: a mask that ignores the input is perfectly stable. Large masks"
+        " overlap more whatever the map, so compare at one size."
+    ),
+    passes=_nearby,
+)
+
+CARDS = (
+    MAX_SENSITIVITY,
+    AVG_SENSITIVITY,
+    RELATIVE_STABILITY,
+    MASK_STABILITY,
+    THRESHOLD_STABILITY,
+)

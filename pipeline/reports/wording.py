@@ -5,6 +5,7 @@ A code without a sentence is shown as it is; a test keeps the tables complete.
 """
 
 from explain.metrics.absence import AbsenceReason
+from explain.metrics.card import KEPT_PERCENTAGES
 from pipeline.errors import Reason
 
 REASONS: dict[str, str] = {
@@ -90,17 +91,26 @@ TITLES: dict[str, str] = {
     "retention_5": "Energy in the top 5 %",
     "retention_10": "Energy in the top 10 %",
     "retention_20": "Energy in the top 20 %",
+    "retention_50": "Energy in the top 50 %",
     "max_sensitivity": "Max-sensitivity",
     "avg_sensitivity": "Average sensitivity",
     "relative_stability_input": "Relative stability: input",
     "relative_stability_output": "Relative stability: output",
     "relative_stability_representation": "Relative stability: representation",
+    "mask_stability_iou": "Mask stability: IoU",
+    "mask_stability_precision": "Mask stability: average precision",
+    "mask_stability_correlation": "Mask stability: correlation",
     "threshold_stability": "Threshold stability",
     "boundary_f1": "Boundary F1",
     "pointing_game": "Pointing game",
     "relevance_mass": "Relevance mass accuracy",
     "relevance_rank": "Relevance rank accuracy",
     "top_k_intersection": "Top-k intersection",
+    **{
+        f"threshold_{what.lower()}_{percent}": f"{what} at {percent} %"
+        for what in ("Precision", "Recall", "IoU")
+        for percent in KEPT_PERCENTAGES
+    },
     "average_precision": "Average precision",
     "pxap": "PxAP",
     "max_box_acc": "MaxBoxAcc",

@@ -35,6 +35,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "max_sensitivity": {"radius": 0.05, "samples": 3},
     "avg_sensitivity": {"radius": 0.05, "samples": 2},
     "relative_stability": {"samples": 2, "floor": 0.1},
+    "mask_stability": {"radius": 0.05, "samples": 2},
     "boundary_f1": {"tolerance": 0.05},
     "pointing_game": {"tolerance": 2},
     "top_k_intersection": {"k": 10},

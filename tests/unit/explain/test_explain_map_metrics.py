@@ -39,7 +39,7 @@ def test_retention_equals_a_slow_sum(case: Case) -> None:
         area = sum((a + b) / 2 for a, b in itertools.pairwise(curve))
         auc = float(found["retention_auc"].values[item])
         assert math.isclose(auc, area / len(flat), rel_tol=1e-9)
-        for percent in (1, 5, 10, 20):
+        for percent in (1, 5, 10, 20, 50):
             count = math.ceil(percent * len(flat) / 100)
             value = float(found[f"retention_{percent}"].values[item])
             assert math.isclose(value, curve[count], rel_tol=1e-9)

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our numbers are Quantus' where it is right, and are not where it is wrong.
 
-R10, R11 and R13; its values are in ``fixtures/quantus_values.json`` with the program
-that wrote them beside it.
+R10, R11 and R13, and R12 of torch-cam. Quantus' values are in
+``fixtures/quantus_values.json`` with the program that wrote them beside it.
 """
 
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +86,49 @@ def test_the_flipping_curve_is_that_of_quantus(batch: MetricBatch) -> None:
     ours = removed_scores(batch, counts, "zero", "logit").T
     assert torch.allclose(ours[:, 1:], recorded("pixel_flipping"), atol=1e-5)
     assert torch.allclose(ours[:, 0], batch.full_scores("logit"), atol=1e-6)
+
+
+class Given:
+    """Stands for torch-cam's extractor and gives it our maps."""
+
+    def __init__(self, batch: MetricBatch, model: torch.nn.Module) -> None:
+        """Hold the maps of the batch."""
+        self.model = model
+        self._maps = batch.maps
+
+    def __call__(self, _classes: Any, _scores: Any) -> list[Tensor]:
+        """Return the only map."""
+        return [self._maps]
+
+    def fuse_cams(self, cams: list[Tensor]) -> Tensor:
+        """Return it again."""
+        return cams[0]
+
+    @contextmanager
+    def _hooks_off(self) -> Iterator[None]:
+        yield
+
+
+@pytest.mark.parametrize("at_once", [3, 1000])
+def test_both_curves_are_those_of_torch_cam(batch: MetricBatch, at_once: int) -> None:
+    """R12: fractions with both ends, trapezoid; steps that divide the pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torchcam.metrics import DeletionInsertionMetric
+    model = batch.forward
+    assert isinstance(model, torch.nn.Module)
+    steps = PIXELS // cases.STEP
+    theirs = DeletionInsertionMetric(
+        Given(batch, model),
+        lambda logits: logits.softmax(dim=1),
+        steps=steps,
+        batch_size=at_once,
+    )
+    theirs.update(batch.inputs, batch.targets.tolist())
+    for key, value in theirs.summary().items():
+        metric = create_metric(key.removesuffix("_auc"), steps=steps)
+        ours = float(measure(metric, batch).values.mean())
+        assert abs(ours - value) < 1e-5, key
 
 
 def test_the_faithfulness_estimate_is_that_of_quantus(batch: MetricBatch) -> None:

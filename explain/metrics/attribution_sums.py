@@ -89,7 +89,7 @@ class FaithfulnessEstimate:
         """Return ``faithfulness_estimate``; one forward pass a group."""
         pixels = batch.maps[0].numel()
         # Group of a pixel by its rank: equal parts up to one pixel.
-        groups = batch.ranks * self.steps // pixels
+        groups = batch.ranks.long() * self.steps // pixels
         sums = torch.zeros(
             len(groups), self.steps, dtype=torch.float64, device=groups.device
         )

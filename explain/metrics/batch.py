@@ -213,11 +213,14 @@ class MetricBatch:
     def ranks(self) -> Tensor:
         """Each pixel's place when sorted by attribution, highest first, (N, H, W).
 
-        Equal values rank by lowest index.
+        Equal values rank by lowest index. As int32, which comparisons read in half
+        the time; compare with the same type.
         """
         order = descending(self.maps.flatten(1))[1]
-        places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-        return torch.empty_like(order).scatter_(1, order, places).view_as(self.maps)
+        places = torch.arange(order.shape[1], device=order.device, dtype=torch.int32)
+        ranks = torch.empty_like(order, dtype=torch.int32)
+        ranks.scatter_(1, order, places.expand_as(order))
+        return ranks.view_as(self.maps)
 
     @cached_property
     def invalid(self) -> Tensor:

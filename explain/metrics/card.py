@@ -14,6 +14,7 @@ class Direction(StrEnum):
 
     HIGHER = "higher is better"
     LOWER = "lower is better"
+    NEITHER = "neither is better"
 
 
 class Family(StrEnum):
@@ -25,6 +26,7 @@ class Family(StrEnum):
     LOCALISATION = "localisation"
     COMPLEXITY = "complexity"
     RANDOMISATION = "randomisation"
+    FAILURE_CASES = "failure cases"
 
 
 #: Lowest and highest value; None where there is none.

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from explain.metrics import (
+    failure_cards,
     faithfulness_cards,
     localisation_cards,
     map_cards,
@@ -45,6 +46,7 @@ METRICS: dict[str, MetricCard] = {
         *localisation_cards.CARDS,
         *map_cards.COMPLEXITY_CARDS,
         *randomisation_cards.CARDS,
+        *failure_cards.CARDS,
     )
 }
 
@@ -63,6 +65,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "sparseness": {},
         "entropy": {},
         "effective_complexity": {},
+        "failure_cases": {},
     },
     "full": {name: {} for name in METRICS},
 }

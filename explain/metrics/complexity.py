@@ -19,6 +19,7 @@ from torch import Tensor
 
 from explain.metrics.batch import MetricBatch
 from explain.metrics.column import MetricColumn, column
+from explain.ranking import descending_values
 
 
 class Sparseness:
@@ -28,7 +29,8 @@ class Sparseness:
 
     def measure(self, batch: MetricBatch) -> dict[str, MetricColumn]:
         """Return ``sparseness``; no forward pass."""
-        ordered = _magnitudes(batch).sort(dim=1).values
+        sizes = batch.maps.flatten(1).abs()
+        ordered = descending_values(sizes).flip(1).double()
         count = ordered.shape[1]
         places = torch.arange(1, count + 1, device=ordered.device)
         weights = (count - places + 0.5) / count

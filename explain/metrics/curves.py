@@ -64,9 +64,7 @@ class Insertion:
 
     def measure(self, batch: MetricBatch) -> dict[str, MetricColumn]:
         """Return ``insertion_auc``; steps forward passes, the first one shared."""
-        counts = torch.tensor(
-            step_counts(batch, self.steps), device=batch.inputs.device
-        )
+        counts = _as_ranks(batch, step_counts(batch, self.steps))
         removal = Removal.of(batch, self.baseline)
 
         def make(start: int, stop: int) -> Tensor:
@@ -112,7 +110,7 @@ def removed_scores(
     Shape: K counts -> (K, N) float64.
     """
     removal = Removal.of(batch, baseline)
-    gone = torch.tensor(counts, device=batch.inputs.device)
+    gone = _as_ranks(batch, counts)
 
     def make(start: int, stop: int) -> Tensor:
         return removal.keep_only(batch.ranks >= gone[start:stop, None, None, None])
@@ -124,6 +122,12 @@ def step_counts(batch: MetricBatch, steps: int) -> list[int]:
     """Return how many pixels are moved at each inner step, halves rounded up."""
     pixels = batch.maps[0].numel()
     return [(2 * step * pixels + steps) // (2 * steps) for step in range(1, steps)]
+
+
+def _as_ranks(batch: MetricBatch, counts: Sequence[int]) -> Tensor:
+    """Return the counts as what ranks are compared with, (K,)."""
+    ranks = batch.ranks
+    return torch.tensor(counts, device=ranks.device, dtype=ranks.dtype)
 
 
 def _area(batch: MetricBatch, curve: Tensor) -> MetricColumn:

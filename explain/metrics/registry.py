@@ -44,6 +44,7 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "smprt": ("randomisation", "SmoothMprt"),
     "emprt": ("randomisation", "EfficientMprt"),
     "random_logit": ("randomisation", "RandomLogit"),
+    "failure_cases": ("failure_cases", "FailureCases"),
 }
 
 

@@ -24,6 +24,7 @@ class Removal:
     def __init__(self, batch: MetricBatch, kind: str) -> None:
         self._batch = batch
         self._fill = None if kind == "imputation" else _fill(batch, kind)
+        self._room: Tensor | None = None
         self.kind = kind
 
     @classmethod
@@ -34,6 +35,8 @@ class Removal:
     def keep_only(self, kept: Tensor) -> Tensor:
         """Return copies of the inputs with only the kept pixels.
 
+        They stand until the next call, which may write into the same memory.
+
         Shape: kept (k, N, H, W) bool -> (k, N, C, H, W).
         """
         if self._fill is None:
@@ -41,7 +44,14 @@ class Removal:
                 self._batch, kept, IMPUTATION_NOISE, [Draw.IMPUTATION] * len(kept)
             )
         # Multiplying would carry a NaN or infinity of the input through a mask.
-        return torch.where(kept[:, :, None], self._batch.inputs, self._fill)
+        inputs, shown = self._batch.inputs, kept[:, :, None]
+        if inputs.device.type != "cpu":
+            return torch.where(shown, inputs, self._fill)
+        # Fresh memory of this size costs four times what is written into it.
+        if self._room is None or len(self._room) < len(kept):
+            self._room = inputs.new_empty((len(kept), *inputs.shape))
+        room = self._room[: len(kept)]
+        return torch.where(shown, inputs, self._fill, out=room)
 
     def nothing(self) -> Tensor:
         """Return the inputs with everything removed, (N, C, H, W)."""

@@ -69,7 +69,7 @@ def render_html(
     """
     if not document["limits"]:
         raise ValueError("expected a report with its limits, got one without any")
-    template = _environment().get_template("report.html.j2")
+    template = environment().get_template("report.html.j2")
     page = ""
     for budget in (PICTURE_BYTES, 0):
         page = template.render(
@@ -113,7 +113,8 @@ def _spec_text(spec: Mapping[str, Any]) -> str:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the templates with the filters that every page has."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,

@@ -8,6 +8,7 @@ AuditError
 │  └─ ModelRefusedError   ... because they are not to be trusted; the ledger tells
 ├─ GateRefusedError     the sanity gate stopped the audit (exit 1)
 ├─ SourceError          the data source cannot be listed (exit 2)
+├─ AccessRefusedError   a principal may not do that, or not alone (exit 2)
 ├─ InfrastructureError  a server, store or device is missing (exit 4)
 └─ ItemError            one item cannot be explained: it becomes a row with a reason
 ```
@@ -58,6 +59,10 @@ class GateRefusedError(AuditError):
 
 class SourceError(AuditError):
     """The data source cannot be listed."""
+
+
+class AccessRefusedError(AuditError):
+    """Whoever asked may not do that, or not without the word of a second one."""
 
 
 class InfrastructureError(AuditError):

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from pipeline.access.threshold_change import require_threshold_word, threshold_of
 from pipeline.digests import ManifestDigest, document_digest
 from pipeline.domain import SourceItem
 from pipeline.manifest_ids import ManifestIds
@@ -48,7 +49,14 @@ def create_run(
         FencedOutError: another planner owns the slot.
         NothingNewError: the audit's source leaves out all that it lists.
         GateRefusedError: the sanity gate stopped the audit.
+        AccessRefusedError: the threshold is another than that of the audit's last run,
+            and no second principal has agreed.
     """
+    require_threshold_word(
+        services,
+        audit.written.audit,
+        planned=threshold_of(audit.plan.to_json()),
+    )
     audit = gated(services, audit)
     written = audit.written.model_dump(mode="json")
     resolved, plan = audit.resolved.model_dump(mode="json"), audit.plan.to_json()

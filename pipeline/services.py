@@ -2,13 +2,14 @@
 """The servers and stores of an installation, opened once and passed along."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from pipeline.access.policy import Purpose, Right, Role
 from pipeline.paths import AllowedRoots
 from pipeline.settings import Settings
 from pipeline.telemetry import SILENCE, Telemetry
@@ -21,6 +22,21 @@ if TYPE_CHECKING:
     from pipeline.reading import ItemReader
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who is at work, where the installation has principals.
+
+    Attributes:
+        name: As the ledger names it.
+        roles: What it is here for.
+        scopes: The rights that its token is limited to; None for no limit.
+    """
+
+    name: str
+    roles: frozenset[Role]
+    scopes: frozenset[Right] | None
+
+
 @dataclass(frozen=True)
 class Services:
     """What the functions of the pipeline need from outside.
@@ -31,12 +47,31 @@ class Services:
         own_roots: Folders that a worker may read where no setting says so; None in
             other processes, which go by the spec.
         telemetry: Told what happens to shards.
+        principal: Who is at work; None for a single operator, and for workers.
+        purpose: Why data is looked at, where somebody said so.
     """
 
     settings: Settings
     actor: str
     own_roots: tuple[Path, ...] | None = None
     telemetry: Telemetry = SILENCE
+    principal: Principal | None = None
+    purpose: Purpose | None = None
+
+    def acting(
+        self,
+        *,
+        actor: str | None = None,
+        principal: Principal | None = None,
+        purpose: Purpose | None = None,
+    ) -> "Services":
+        """Return the same installation, opened as it is, with somebody else at work."""
+        other = replace(
+            self, actor=actor or self.actor, principal=principal, purpose=purpose
+        )
+        for name in self.__dict__.keys() - {field.name for field in fields(self)}:
+            other.__dict__[name] = self.__dict__[name]
+        return other
 
     @cached_property
     def engine(self) -> sa.Engine:

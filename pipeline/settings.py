@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, FilePath, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline.access.policy import Purpose
 from pipeline.errors import SpecError
 
 
@@ -69,6 +70,17 @@ class Settings(BaseSettings):
         default=None,
         description="Folders that specs may read from, separated like PATH; default: "
         "the spec's folder and the working directory, for workers the latter alone.",
+    )
+    token: SecretStr | None = Field(
+        default=None,
+        description="Token of the principal who is at work; needed once there are "
+        "principals.",
+    )
+    purpose: Purpose | None = Field(
+        default=None,
+        description="Why data is looked at; principals must say it: treatment, "
+        "payment, operations, research, public_health, model_validation, audit, "
+        "legal, subject_request or incident.",
     )
     device: str = Field(
         default="auto",

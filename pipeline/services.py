@@ -20,6 +20,7 @@ from storage.objects.s3_config import S3Config
 
 if TYPE_CHECKING:
     from pipeline.reading import ItemReader
+    from storage.identities.vault import IdentityVault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,18 @@ class Services:
     def engine(self) -> sa.Engine:
         """The database."""
         return create_engine(self.settings.resolved_database_url)
+
+    @cached_property
+    def vault(self) -> "IdentityVault":
+        """Who is behind tokens; nothing is opened or made before it is asked."""
+        from storage.identities.vault import IdentityVault  # noqa: PLC0415
+        from storage.identities.wrapping import KeyFile  # noqa: PLC0415
+
+        path = self.settings.resolved_keys_file
+        return IdentityVault(
+            self.settings.resolved_keys_database_url,
+            lambda may_create: KeyFile(path, may_create=may_create),
+        )
 
     @cached_property
     def store(self) -> ObjectStore:
@@ -142,3 +155,5 @@ class Services:
         """Connections are given back."""
         if "engine" in self.__dict__:
             self.engine.dispose()
+        if "vault" in self.__dict__:
+            self.vault.close()

@@ -68,6 +68,7 @@ def init(
 @_database.command()
 def upgrade(*, json: JsonOption = False, home: HomeOption = None) -> None:
     """Bring the database to this version's schema."""
+    from pipeline.privacy.moving import move_identities  # noqa: PLC0415
     from pipeline.signing import seal  # noqa: PLC0415
     from storage.schema import upgrade as upgrade_schema  # noqa: PLC0415
 
@@ -75,6 +76,7 @@ def upgrade(*, json: JsonOption = False, home: HomeOption = None) -> None:
         before, after = upgrade_schema(
             services.settings.resolved_database_url, actor=services.actor
         )
+        move_identities(services)
         seal(services)
     if json:
         print_json({"before": before, "after": after})

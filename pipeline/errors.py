@@ -89,6 +89,8 @@ class Reason(StrEnum):
     MASK_MISSING = "mask_missing"
     MASK_UNREADABLE = "mask_unreadable"
     MASK_SIZE_MISMATCH = "mask_size_mismatch"
+    #: The person whom it is about asked to be forgotten.
+    SUBJECT_ERASED = "subject_erased"
     #: Its worker died or hung twice with this item alone in work.
     KILLED_WORKER = "killed_worker"
     #: The computation failed twice with this item alone in the batch.

@@ -47,7 +47,7 @@ class RunEntries:
     def take(self, index: int, entry: Entry) -> None:
         """One more entry of the run is taken into account."""
         match entry.action:
-            case Action.SHARD_FINISHED:
+            case Action.SHARD_FINISHED | Action.SHARD_REWRITTEN:
                 number = entry.object.rpartition("/")[2]
                 if number.isdecimal():
                     self.finished[int(number)] = entry
@@ -57,7 +57,7 @@ class RunEntries:
                 self.finalised, self.last_index = entry, index
             case Action.RUN_RETRIED:
                 self.finalised, self.last_index = None, -1
-            case Action.REPORT_WRITTEN:
+            case Action.REPORT_WRITTEN | Action.REPORT_REWRITTEN:
                 self.report = entry
             case _:
                 pass

@@ -23,6 +23,7 @@ from affidavit.cli import (
     registry,
     scheduling,
     sizing,
+    subjects,
     supervising,
     working,
 )
@@ -94,6 +95,7 @@ for module in (
     sizing,
     working,
     access,
+    subjects,
     installation,
     registry,
 ):

@@ -11,6 +11,7 @@ import typer.main
 
 from affidavit.cli.app import app
 from pipeline.access.policy import NEEDS_PURPOSE, Right, Role, denial, rights_of
+from tests.support.persons import call_with
 from tests.support.workspace import Workspace
 
 #: Commands that show nothing of the installation, so that anybody may call them.
@@ -54,6 +55,15 @@ TABLE: dict[tuple[str, ...], str] = {
     ("principal", "renew", "none"): "admin",
     ("principal", "list"): "admin",
     ("principal", "revoke", "none"): "admin",
+    ("subject", "find"): "dpo",
+    ("subject", "report", "none"): "dpo",
+    ("subject", "export", "none", "--out", "there"): "dpo",
+    ("subject", "hold", "none", "--reason", "litigation"): "dpo",
+    ("subject", "release", "none"): "dpo",
+    ("subject", "erase", "none"): "dpo",
+    ("subject", "erasures"): "dpo",
+    ("subject", "replay"): "dpo",
+    ("subject", "rotate-keys"): "admin",
     ("request", "list"): "submitter reviewer dpo admin",
     ("request", "approve", "none"): "submitter reviewer dpo admin",
     ("request", "refuse", "none"): "submitter reviewer dpo admin",
@@ -96,7 +106,7 @@ def _as(workspace: Workspace, token: str, purpose: str | None = "audit") -> Work
 
 
 def _refused(workspace: Workspace, command: tuple[str, ...]) -> bool:
-    answer = workspace.call(*command, "--json")
+    answer = call_with(workspace, "", *command, "--json")
     error = answer.document.get("error", {})
     assert error.get("exit_code", answer.code) == answer.code
     return bool(error.get("kind") == "access_refused")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "data": {"source"},
     "model": {"weights", "sha256"},
+    "privacy": {"retention"},
     "run": {"device", "shard_size", "max_attempts", "priority"},
 }
 

@@ -38,6 +38,8 @@ class RunEntries:
     planned: Entry | None = None
     finalised: Entry | None = None
     report: Entry | None = None
+    #: Nothing is left of the run but its row, because its time was over.
+    purged: Entry | None = None
 
     @property
     def is_ordered(self) -> bool:
@@ -57,6 +59,8 @@ class RunEntries:
                 self.finalised, self.last_index = entry, index
             case Action.RUN_RETRIED:
                 self.finalised, self.last_index = None, -1
+            case Action.RUN_PURGED:
+                self.purged = entry
             case Action.REPORT_WRITTEN | Action.REPORT_REWRITTEN:
                 self.report = entry
             case _:

@@ -18,6 +18,7 @@ from affidavit.cli import (
     evidence,
     fleet,
     installation,
+    keeping,
     listing,
     planning,
     registry,
@@ -96,6 +97,7 @@ for module in (
     working,
     access,
     subjects,
+    keeping,
     installation,
     registry,
 ):

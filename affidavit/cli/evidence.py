@@ -251,6 +251,8 @@ def _tell_verdict(document: dict[str, Any]) -> None:
             )
             + "."
         )
+        if document.get("purged"):
+            say("The run was purged when its time was over: only its row was checked.")
         if not document.get("finished", True):
             say(
                 f"But the run is not finished, it is {document['state']}: only what is "

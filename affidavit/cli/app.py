@@ -15,6 +15,7 @@ from affidavit.cli import (
     calibrating,
     collecting,
     comparing,
+    duties,
     evidence,
     fleet,
     installation,
@@ -98,6 +99,7 @@ for module in (
     access,
     subjects,
     keeping,
+    duties,
     installation,
     registry,
 ):

@@ -68,8 +68,8 @@ def subject_report(
             {"erasure": row.id, "state": row.state, "requested_at": row.created_at}
             for row in erasures_of(services.engine, token)
         ],
-        "automated_decision": "The scores above were computed without a person; the "
-        "product records reviews and overrides where a reviewer enters them.",
+        "automated_decision": "The scores were computed without a person; reviews and "
+        "overrides of single results are not recorded by this version.",
     }
     if exported:
         document["identity"] = services.vault.identity_of(token)

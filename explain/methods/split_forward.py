@@ -157,10 +157,11 @@ def _start_of_backward(
     ):
         before, output = node.next_functions[1]
         if before is not None:
-            # The product would carry another class' NaN into the gradient; so do rows.
-            broken = ~torch.isfinite(logits.detach()).all(dim=1, keepdim=True)
-            rows = weights.t()[classes].masked_fill(broken, torch.nan)
-            return GradientEdge(before, output), rows
+            # The product would carry another class' NaN into the gradient; so do rows:
+            # what is added is 0, or NaN where a logit is infinite or NaN.
+            values = logits.detach()
+            spoilt = (values - values).sum(dim=1, keepdim=True)
+            return GradientEdge(before, output), weights.t()[classes] + spoilt
     scores = logits.gather(1, classes[:, None])
     return scores, torch.ones_like(scores)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affidavit.run_facts import require_database, run_document
+from pipeline.access.authentication import admitted
+from pipeline.access.policy import Right
 from pipeline.item_listing import is_private, shown_uri
 from pipeline.services import Services
 from pipeline.settings import load_settings
@@ -100,7 +102,7 @@ def run(
     from pipeline.planning import prepare  # noqa: PLC0415
     from pipeline.trust import trust_recorded  # noqa: PLC0415
 
-    services = _services(home)
+    services = _services(home, Right.SUBMIT)
     try:
         source = _load_spec(Path(spec)).model.source
         with trust_recorded(services, source, embedded=True):
@@ -140,7 +142,7 @@ def results(
     from ledger.entries import Action  # noqa: PLC0415
     from pipeline.deeds import record_deed  # noqa: PLC0415
 
-    services = _services(home)
+    services = _services(home, Right.READ_RESULTS)
     try:
         require_database(services)
         found = get_run(services.engine, run_id)
@@ -234,6 +236,11 @@ def explain(  # noqa: PLR0913 - what a notebook asks for, by name
     )
 
 
-def _services(home: str | Path | None) -> Services:
+def _services(home: str | Path | None, right: Right) -> Services:
     settings = load_settings(home=Path(home) if home is not None else None)
-    return Services(settings=settings, actor=local_user())
+    services = Services(settings=settings, actor=local_user())
+    try:
+        return admitted(services, right)
+    except BaseException:
+        services.close()
+        raise

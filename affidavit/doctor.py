@@ -42,6 +42,7 @@ def examine(services: Services, *, production: bool = False) -> list[Finding]:
         ("database", _database),
         ("object store", _store),
         ("signing key", _signing_key),
+        ("access", _access),
         ("broker", _broker),
         ("workers", _workers),
         ("device", _device),
@@ -69,6 +70,7 @@ _MEND = {
     "AFFIDAVIT_OBJECT_STORE_URL to another",
     "signing key": "make the file readable by its owner alone (chmod 600), or set "
     "AFFIDAVIT_SIGNING_KEY to another",
+    "access": "mend the database first",
     "broker": "start Redis, or set AFFIDAVIT_BROKER_URL to another",
     "workers": "mend the database first",
     "device": "set AFFIDAVIT_DEVICE to auto",
@@ -136,6 +138,21 @@ def _signing_key(services: Services) -> Finding:
         )
     key = load_signing_key(path, services.settings.ledger_origin)
     return Finding(part="signing key", ok=True, says=f"{path} holds {key.verifier}")
+
+
+def _access(services: Services) -> Finding:
+    from pipeline.access.authentication import has_principals  # noqa: PLC0415
+
+    if has_principals(services):
+        return Finding(part="access", ok=True, says="there are principals with roles")
+    return Finding(
+        part="access",
+        ok=True,
+        warning=True,
+        says="there are no principals: whoever reaches the database may do everything",
+        mend="where several people work, begin with: affidavit principal add NAME "
+        "--role admin",
+    )
 
 
 def _broker(services: Services) -> Finding:

@@ -7,6 +7,7 @@ from enum import IntEnum
 from explain.errors import ExplainError
 from ledger.errors import BrokenLedgerError, BundleError, LedgerError
 from pipeline.errors import (
+    AccessRefusedError,
     GateRefusedError,
     InfrastructureError,
     ModelError,
@@ -17,8 +18,11 @@ from storage.errors import (
     DatabaseUrlError,
     StateConflictError,
     StorageError,
+    UnknownPrincipalError,
+    UnknownRequestError,
     UnknownRunError,
     UnknownScheduleError,
+    UnknownSubjectError,
 )
 from storage.objects.errors import DigestMismatchError
 
@@ -45,6 +49,7 @@ class ExitCode(IntEnum):
 
 #: Errors that are told in one sentence; any other is a fault of this program.
 EXPECTED_ERRORS = (
+    AccessRefusedError,
     SpecError,
     GateRefusedError,
     ModelError,
@@ -57,6 +62,7 @@ EXPECTED_ERRORS = (
 )
 
 _USAGE_ERRORS = (
+    AccessRefusedError,
     SpecError,
     ModelError,
     SourceError,
@@ -64,6 +70,9 @@ _USAGE_ERRORS = (
     DatabaseUrlError,
     UnknownRunError,
     UnknownScheduleError,
+    UnknownPrincipalError,
+    UnknownRequestError,
+    UnknownSubjectError,
     StateConflictError,
     BundleError,
 )

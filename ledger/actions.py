@@ -73,3 +73,38 @@ class Action(StrEnum):
     SOURCE_REFUSED = "source:refused"
     GATE_REFUSED = "gate:refused"
     ACCESS_REFUSED = "access:refused"
+
+    # Who may do what, and what needed the word of a second principal.
+    PRINCIPAL_ADDED = "principal:added"
+    PRINCIPAL_REVOKED = "principal:revoked"
+    PRINCIPALS_READ = "principals:read"
+    REQUEST_MADE = "request:made"  # digest: of what exactly is asked for
+    REQUEST_APPROVED = "request:approved"
+    REQUEST_REFUSED = "request:refused"
+    REQUEST_USED = "request:used"
+    REQUESTS_READ = "requests:read"
+
+    # Persons, by their random tokens, and what is kept of them.
+    IDENTITIES_MOVED = "identities:moved"  # from the plain table to the encrypted one
+    KEYS_ROTATED = "keys:rotated"  # the living keys of subjects, and old ones deleted
+    SUBJECT_FOUND = "subject:found"
+    SUBJECT_HELD = "subject:held"
+    HOLD_RELEASED = "hold:released"
+    SUBJECT_READ = "subject:read"
+    SUBJECT_EXPORTED = "subject:exported"
+    ERASURE_REQUESTED = "erasure:requested"
+    ERASURE_VERIFIED = "erasure:verified"
+    ERASURE_HELD = "erasure:held"
+    ERASURE_PLANNED = "erasure:planned"
+    SHARD_REWRITTEN = "shard:rewritten"  # digest: the new artifact's SHA-256
+    REPORT_REWRITTEN = "report:rewritten"
+    ERASURE_EXECUTED = "erasure:executed"
+    ERASURE_CHECKED = "erasure:checked"
+    ERASURE_CERTIFIED = "erasure:certified"  # digest: the certificate's
+    ERASURES_REPLAYED = "erasures:replayed"  # after a restore
+    RETENTION_CHANGED = "retention:changed"
+    RUN_PURGED = "run:purged"
+    REGISTER_READ = "register:read"
+    INCIDENT_OPENED = "incident:opened"
+    INCIDENT_READ = "incident:read"
+    INCIDENT_CLOSED = "incident:closed"

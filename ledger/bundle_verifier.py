@@ -208,7 +208,7 @@ class _Check:
 
     def _remember(self, index: int, entry: Entry) -> None:
         match entry.action:
-            case Action.SHARD_FINISHED:
+            case Action.SHARD_FINISHED | Action.SHARD_REWRITTEN:
                 key = entry.details.get("key")
                 if not isinstance(key, str) or (
                     entry.digest != entry.details.get("sha256")
@@ -231,7 +231,7 @@ class _Check:
                 self.planned = entry
             case Action.RUN_FINALISED:
                 self.finalised = entry
-            case Action.REPORT_WRITTEN:
+            case Action.REPORT_WRITTEN | Action.REPORT_REWRITTEN:
                 self.report = entry
             case _:
                 pass

@@ -24,12 +24,17 @@ def record_deed(
 ) -> None:
     """The ledger tells of the deed, under a signature where the key is at hand.
 
+    Where somebody said why data is looked at, the entry says so too.
+
     Raises:
         storage.errors.StorageError: it could not be recorded.
         ledger.errors.BrokenLedgerError: it is recorded, but the ledger does not go on
             from what was signed last.
         ledger.errors.KeyFileError: it is recorded, but the key cannot be used.
     """
+    said = dict(details or {})
+    if services.purpose is not None:
+        said["purpose"] = services.purpose.value
     with transaction(services.engine) as session:
         record(
             session,
@@ -37,6 +42,6 @@ def record_deed(
             obj,
             actor=services.actor,
             digest=digest,
-            details=details,
+            details=said,
         )
     seal(services)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "data": {"source"},
     "model": {"weights", "sha256"},
+    "privacy": {"retention"},
     "run": {"device", "shard_size", "max_attempts", "priority"},
 }
 
@@ -99,6 +100,7 @@ class ManifestDigest:
         "subject_token",
         "groups",
         "salt",
+        "erased_place",
     )
 
     def __init__(self) -> None:
@@ -106,12 +108,21 @@ class ManifestDigest:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Take one more row of the table `locations`, in manifest order."""
-        place: Any = [row[name] for name in self.COLUMNS[:5]]
-        if row["salt"] is not None:
-            place = hashlib.sha256(row["salt"] + canonical_bytes(place)).hexdigest()
+        place: Any = row.get("erased_place") or self.place(row)
         record = [place, row["subject_token"], dict(row["groups"] or {})]
         # Canonical JSON holds no raw newline, so it can end a record.
         self._hash.update(canonical_bytes(record) + b"\n")
+
+    @classmethod
+    def place(cls, row: Mapping[str, Any]) -> Any:
+        """Return what enters of where an item is and what is said of it.
+
+        Of an erased item only this is kept: without the salt no guess is confirmed.
+        """
+        place = [row[name] for name in cls.COLUMNS[:5]]
+        if row["salt"] is None:
+            return place
+        return hashlib.sha256(row["salt"] + canonical_bytes(place)).hexdigest()
 
     def hexdigest(self) -> str:
         """Return the digest of the items so far."""

@@ -8,6 +8,7 @@ AuditError
 │  └─ ModelRefusedError   ... because they are not to be trusted; the ledger tells
 ├─ GateRefusedError     the sanity gate stopped the audit (exit 1)
 ├─ SourceError          the data source cannot be listed (exit 2)
+├─ AccessRefusedError   a principal may not do that, or not alone (exit 2)
 ├─ InfrastructureError  a server, store or device is missing (exit 4)
 └─ ItemError            one item cannot be explained: it becomes a row with a reason
 ```
@@ -60,6 +61,10 @@ class SourceError(AuditError):
     """The data source cannot be listed."""
 
 
+class AccessRefusedError(AuditError):
+    """Whoever asked may not do that, or not without the word of a second one."""
+
+
 class InfrastructureError(AuditError):
     """A server, a store or a device that the run needs is not there."""
 
@@ -84,6 +89,8 @@ class Reason(StrEnum):
     MASK_MISSING = "mask_missing"
     MASK_UNREADABLE = "mask_unreadable"
     MASK_SIZE_MISMATCH = "mask_size_mismatch"
+    #: The person whom it is about asked to be forgotten.
+    SUBJECT_ERASED = "subject_erased"
     #: Its worker died or hung twice with this item alone in work.
     KILLED_WORKER = "killed_worker"
     #: The computation failed twice with this item alone in the batch.

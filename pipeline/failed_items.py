@@ -32,6 +32,7 @@ from storage.tables import AuditTable, LocationTable, RunTable
 FIXED_IN_MANIFEST = frozenset(
     {
         Reason.DUPLICATE_ITEM,
+        Reason.SUBJECT_ERASED,
         Reason.LABEL_MISSING,
         Reason.LABEL_UNKNOWN,
         Reason.LABEL_AMBIGUOUS,

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from pipeline.access.threshold_change import require_threshold_word, threshold_of
 from pipeline.digests import ManifestDigest, document_digest
 from pipeline.domain import SourceItem
 from pipeline.manifest_ids import ManifestIds
@@ -16,9 +17,10 @@ from pipeline.run_origin import PLAIN, RunOrigin
 from pipeline.sanity_gate import gated
 from pipeline.services import Services
 from storage.engine import transaction
+from storage.identities.vault import SUBJECT
 from storage.manifests import iterate_duplicates, mark_duplicates, write_locations
 from storage.runs import add_audit, add_run, complete_plan, note_origin
-from storage.subjects import new_token, tokens_for
+from storage.subjects import new_token
 
 #: Rows in memory at a time, which bounds planning's memory whatever the item count.
 CHUNK = 2000
@@ -48,7 +50,14 @@ def create_run(
         FencedOutError: another planner owns the slot.
         NothingNewError: the audit's source leaves out all that it lists.
         GateRefusedError: the sanity gate stopped the audit.
+        AccessRefusedError: the threshold is another than that of the audit's last run,
+            and no second principal has agreed.
     """
+    require_threshold_word(
+        services,
+        audit.written.audit,
+        planned=threshold_of(audit.plan.to_json()),
+    )
     audit = gated(services, audit)
     written = audit.written.model_dump(mode="json")
     resolved, plan = audit.resolved.model_dump(mode="json"), audit.plan.to_json()
@@ -73,7 +82,7 @@ def create_run(
                 "priority": audit.written.run.priority,
             },
         )
-        manifest = _write_manifest(session, audit, run_id, on_items)
+        manifest = _write_manifest(services, session, audit, run_id, on_items)
         came_from = origin.to_json()
         if came_from is not None:
             note_origin(session, run_id, came_from)
@@ -129,6 +138,7 @@ class _Manifest:
 
 
 def _write_manifest(
+    services: Services,
     session: Session,
     audit: PreparedAudit,
     run_id: str,
@@ -138,7 +148,7 @@ def _write_manifest(
     digest, ids = ManifestDigest(), ManifestIds()
     total = 0
     for chunk in _chunks(audit.source.items()):
-        rows = _location_rows(session, audit, run_id, total, chunk)
+        rows = _location_rows(services, audit, run_id, total, chunk)
         for row in rows:
             digest.add(row)
             ids.add(row["item_id"])
@@ -169,7 +179,7 @@ def _chunks(items: Iterator[SourceItem]) -> Iterator[list[SourceItem]]:
 
 
 def _location_rows(
-    session: Session,
+    services: Services,
     audit: PreparedAudit,
     run_id: str,
     first: int,
@@ -179,13 +189,12 @@ def _location_rows(
     subjects: dict[str, str] = {}
     groups: dict[str, dict[str, str]] = {}
     if private:
-        subjects = tokens_for(
-            session, "subject", (i.subject for i in chunk if i.subject)
+        subjects = services.vault.tokens_for(
+            SUBJECT, (i.subject for i in chunk if i.subject)
         )
         columns = {name for item in chunk for name in item.groups}
         groups = {
-            name: tokens_for(
-                session,
+            name: services.vault.tokens_for(
                 f"group:{name}",
                 (i.groups[name] for i in chunk if name in i.groups),
             )

@@ -38,6 +38,8 @@ class RunEntries:
     planned: Entry | None = None
     finalised: Entry | None = None
     report: Entry | None = None
+    #: Nothing is left of the run but its row, because its time was over.
+    purged: Entry | None = None
 
     @property
     def is_ordered(self) -> bool:
@@ -47,7 +49,7 @@ class RunEntries:
     def take(self, index: int, entry: Entry) -> None:
         """One more entry of the run is taken into account."""
         match entry.action:
-            case Action.SHARD_FINISHED:
+            case Action.SHARD_FINISHED | Action.SHARD_REWRITTEN:
                 number = entry.object.rpartition("/")[2]
                 if number.isdecimal():
                     self.finished[int(number)] = entry
@@ -57,7 +59,9 @@ class RunEntries:
                 self.finalised, self.last_index = entry, index
             case Action.RUN_RETRIED:
                 self.finalised, self.last_index = None, -1
-            case Action.REPORT_WRITTEN:
+            case Action.RUN_PURGED:
+                self.purged = entry
+            case Action.REPORT_WRITTEN | Action.REPORT_REWRITTEN:
                 self.report = entry
             case _:
                 pass

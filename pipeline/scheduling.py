@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 
 from ledger.entries import Action
+from pipeline.access.threshold_change import require_threshold_word
 from pipeline.cron import Cron
 from pipeline.digests import document_digest
 from pipeline.due_slots import clock
@@ -31,6 +32,7 @@ def schedule_audit(services: Services, spec_path: Path) -> ScheduleTable:
         SpecError: the spec is wrong, or says nothing about a schedule.
         SourceError: the data source cannot be opened.
         StateConflictError: the audit has a schedule already.
+        AccessRefusedError: its threshold is a change that nobody agreed to.
     """
     checked = check_spec(services, spec_path)
     written = checked.written
@@ -47,6 +49,7 @@ def schedule_audit(services: Services, spec_path: Path) -> ScheduleTable:
     upcoming = Cron(asked.cron, asked.timezone).after(clock(services.engine))
     if upcoming is None:  # the spec was refused otherwise
         raise SpecError(f"schedule: {asked.cron!r} names no moment to come.")
+    require_threshold_word(services, written.audit, written=spec["threshold"])
     schedule = add_schedule(
         services.engine,
         {

@@ -2,13 +2,14 @@
 """The servers and stores of an installation, opened once and passed along."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from pipeline.access.policy import Purpose, Right, Role
 from pipeline.paths import AllowedRoots
 from pipeline.settings import Settings
 from pipeline.telemetry import SILENCE, Telemetry
@@ -19,6 +20,22 @@ from storage.objects.s3_config import S3Config
 
 if TYPE_CHECKING:
     from pipeline.reading import ItemReader
+    from storage.identities.vault import IdentityVault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who is at work, where the installation has principals.
+
+    Attributes:
+        name: As the ledger names it.
+        roles: What it is here for.
+        scopes: The rights that its token is limited to; None for no limit.
+    """
+
+    name: str
+    roles: frozenset[Role]
+    scopes: frozenset[Right] | None
 
 
 @dataclass(frozen=True)
@@ -31,17 +48,48 @@ class Services:
         own_roots: Folders that a worker may read where no setting says so; None in
             other processes, which go by the spec.
         telemetry: Told what happens to shards.
+        principal: Who is at work; None for a single operator, and for workers.
+        purpose: Why data is looked at, where somebody said so.
     """
 
     settings: Settings
     actor: str
     own_roots: tuple[Path, ...] | None = None
     telemetry: Telemetry = SILENCE
+    principal: Principal | None = None
+    purpose: Purpose | None = None
+
+    def acting(
+        self,
+        *,
+        actor: str | None = None,
+        principal: Principal | None = None,
+        purpose: Purpose | None = None,
+    ) -> "Services":
+        """Return the same installation, opened as it is, with somebody else at work."""
+        other = replace(
+            self, actor=actor or self.actor, principal=principal, purpose=purpose
+        )
+        for name in self.__dict__.keys() - {field.name for field in fields(self)}:
+            other.__dict__[name] = self.__dict__[name]
+        return other
 
     @cached_property
     def engine(self) -> sa.Engine:
         """The database."""
         return create_engine(self.settings.resolved_database_url)
+
+    @cached_property
+    def vault(self) -> "IdentityVault":
+        """Who is behind tokens; nothing is opened or made before it is asked."""
+        from storage.identities.vault import IdentityVault  # noqa: PLC0415
+        from storage.identities.wrapping import KeyFile  # noqa: PLC0415
+
+        path = self.settings.resolved_keys_file
+        return IdentityVault(
+            self.settings.resolved_keys_database_url,
+            lambda may_create: KeyFile(path, may_create=may_create),
+        )
 
     @cached_property
     def store(self) -> ObjectStore:
@@ -107,3 +155,5 @@ class Services:
         """Connections are given back."""
         if "engine" in self.__dict__:
             self.engine.dispose()
+        if "vault" in self.__dict__:
+            self.vault.close()

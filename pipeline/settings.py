@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, FilePath, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline.access.policy import Purpose
 from pipeline.errors import SpecError
 
 
@@ -29,6 +30,28 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         default=None,
         description="sqlite:///... or postgresql://...; default: SQLite in the home.",
+    )
+    keys_database_url: SecretStr | None = Field(
+        default=None,
+        description="Database of identities and their keys, which can have backups of "
+        "its own; default: keys.db beside the SQLite database, or a schema of its own "
+        "(affidavit_keys) in PostgreSQL.",
+    )
+    keys_file: Path | None = Field(
+        default=None,
+        description="Keys that wrap the keys of subjects (0600); default: "
+        "subjects.keys in the home. Every host that plans runs with subjects needs it; "
+        "keep it out of backups of the databases.",
+    )
+    erasure_journal: Path | None = Field(
+        default=None,
+        description="File that lists erasures, to be repeated after a restore; "
+        "default: erasures.jsonl in the home. Keep it apart from the database.",
+    )
+    breach_hours: int = Field(
+        default=72,
+        ge=1,
+        description="Hours from awareness of an incident to its deadline.",
     )
     object_store_url: str | None = Field(
         default=None,
@@ -69,6 +92,17 @@ class Settings(BaseSettings):
         default=None,
         description="Folders that specs may read from, separated like PATH; default: "
         "the spec's folder and the working directory, for workers the latter alone.",
+    )
+    token: SecretStr | None = Field(
+        default=None,
+        description="Token of the principal who is at work; needed once there are "
+        "principals.",
+    )
+    purpose: Purpose | None = Field(
+        default=None,
+        description="Why data is looked at; principals must say it: treatment, "
+        "payment, operations, research, public_health, model_validation, audit, "
+        "legal, subject_request or incident.",
     )
     device: str = Field(
         default="auto",
@@ -177,6 +211,27 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{(self.home / 'affidavit.db').absolute()}"
+
+    @property
+    def resolved_keys_database_url(self) -> str:
+        """The URL of the keys' database with its default applied."""
+        if self.keys_database_url is not None:
+            return self.keys_database_url.get_secret_value()
+        url = self.resolved_database_url
+        if not url.startswith("sqlite:"):
+            return url
+        folder, _, _ = url.rpartition("/")
+        return f"{folder}/keys.db"
+
+    @property
+    def resolved_keys_file(self) -> Path:
+        """Where the keys of subjects are, or would be made."""
+        return self.keys_file or self.home / "subjects.keys"
+
+    @property
+    def resolved_erasure_journal(self) -> Path:
+        """Where erasures are listed outside the database."""
+        return self.erasure_journal or self.home / "erasures.jsonl"
 
     @property
     def resolved_object_store_url(self) -> str:

@@ -19,11 +19,11 @@ from explain.parameters import Parameter, resolved
 from explain.remedies.cards import REMEDIES
 from explain.thresholds.cards import POLICIES
 from pipeline.cron import Cron
+from pipeline.retention_classes import Retention
 
 #: `weights: hub` is how a spec says that weights may be fetched at run time.
 HUB = "hub"
 
-#: Retention is named here so that the report can state it; purging comes later.
 Gallery = Literal["images", "maps", "none"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 #: Parameters of a method or a remedy; its card says which there are.
@@ -294,12 +294,18 @@ class ThresholdSpec(SpecSection):
 
 
 class PrivacySpec(SpecSection):
-    """What may be shown."""
+    """What may be shown, and how long it is kept."""
 
     gallery: Gallery | None = Field(
         default=None,
         description="Pictures in the report: images, maps or none. Default: maps when "
         "a subject column is named, else images.",
+    )
+    retention: Retention = Field(
+        default=Retention.SIX_YEARS,
+        description="How long a run is kept after its end: half_year (183 days), "
+        "twenty_five_months, six_years or ten_years; `affidavit purge` deletes it "
+        "then.",
     )
 
 

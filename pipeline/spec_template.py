@@ -64,6 +64,8 @@ sanity: null                        # checks on a sample before the run is made:
 privacy:
   gallery: null                     # images, maps or none; null: images, but maps when
                                     # a subject column is named
+  retention: six_years              # half_year, twenty_five_months, six_years or
+                                    # ten_years after the end of a run
 
 run:
   shard_size: 256                   # most items that one worker takes at a time

@@ -11,7 +11,11 @@ StorageError
 ├─ FencedOutError             another attempt owns the shard: stop, write nothing
 ├─ StateConflictError         the run is in a state that forbids the request
 ├─ UnknownRunError            no run has that id
-└─ UnknownScheduleError       no schedule has that id or audit
+├─ UnknownScheduleError       no schedule has that id or audit
+├─ UnknownPrincipalError      no principal has that name
+├─ UnknownRequestError        no change waits under that id
+├─ UnknownSubjectError        no subject has that token
+└─ KeyStoreError              the keys of subjects are not at hand: exit 4
 ```
 """
 
@@ -54,3 +58,19 @@ class UnknownRunError(StorageError):
 
 class UnknownScheduleError(StorageError):
     """No schedule, or more than one, matches the given id or audit."""
+
+
+class UnknownPrincipalError(StorageError):
+    """No principal has that name."""
+
+
+class UnknownRequestError(StorageError):
+    """No change waits under that id."""
+
+
+class UnknownSubjectError(StorageError):
+    """No subject, or nothing about one, has that token."""
+
+
+class KeyStoreError(StorageError):
+    """The keys of subjects are missing, exposed or those of another installation."""

@@ -24,6 +24,8 @@ class Lock(IntEnum):
     SUBJECTS = 0x4146_0002
     #: Choosing the shards that are hinted at next.
     DISPATCH = 0x4146_0003
+    #: Adding and revoking principals, of whom one must stay.
+    PRINCIPALS = 0x4146_0004
 
 
 def hold(session: Session, lock: Lock, name: str = "") -> None:

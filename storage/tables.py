@@ -5,8 +5,8 @@ Moments are seconds since 1970-01-01 UTC as double precision, read from the data
 own clock (`storage.engine.epoch_now`), so that leases do not depend on how well the
 workers' clocks agree and both databases store the same thing.
 
-Personal data (the original URIs, subjects and group values) is in two tables only,
-`locations` and `subjects`; every other table holds tokens.
+Personal data is in one table only, `locations` (the original URIs); every other table
+holds tokens. Who is behind a token is in another database: see `storage.identities`.
 """
 
 from typing import Any, ClassVar
@@ -185,10 +185,15 @@ class LocationTable(Table):
     salt: Mapped[bytes | None]
     #: Index of the earlier item with the same URI.
     duplicate_of: Mapped[int | None] = mapped_column(BigInteger)
+    #: Of an erased item: the salted digest of what its row said, for the manifest's.
+    erased_place: Mapped[str | None] = mapped_column(String(64))
 
 
 class SubjectTable(Table):
-    """Random tokens of persons, accounts and group values. Holds personal data."""
+    """Identities as versions before 0010 kept them; `db upgrade` moves them away.
+
+    They are in a database of their own since, encrypted: see `storage.identities`.
+    """
 
     __tablename__ = "subjects"
     __table_args__ = (
@@ -332,6 +337,117 @@ class InstallationTable(Table):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     token: Mapped[str] = mapped_column(String(32))
     created_at: Mapped[float]
+
+
+class PrincipalTable(Table):
+    """Somebody, or some machine, that may do things here."""
+
+    __tablename__ = "principals"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    #: How the ledger names it; an account's name and no person's.
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    #: Members of `pipeline.access.policy.Role`.
+    roles: Mapped[list[Any]]
+    created_at: Mapped[float]
+    revoked_at: Mapped[float | None]
+
+
+class AccessTokenTable(Table):
+    """A principal's token, of which only the digest is known here."""
+
+    __tablename__ = "access_tokens"
+
+    #: SHA-256 of the token, which has 256 random bits and so needs no salt.
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    principal_id: Mapped[str] = mapped_column(ForeignKey("principals.id"), index=True)
+    #: The rights it is limited to; None for all of its principal's.
+    scopes: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    created_at: Mapped[float]
+    expires_at: Mapped[float]
+
+
+class ChangeRequestTable(Table):
+    """What waits, or waited, for the word of a second principal."""
+
+    __tablename__ = "change_requests"
+    __table_args__ = (Index("ix_change_requests_kind_digest", "kind", "digest"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    #: A member of `pipeline.access.policy.RequestKind`.
+    kind: Mapped[str] = mapped_column(String(16))
+    #: What is to be changed, as the ledger names it.
+    object: Mapped[str] = mapped_column(String(300))
+    #: SHA-256 of what exactly is asked for: another change needs another word.
+    digest: Mapped[str] = mapped_column(String(64))
+    #: `waiting`, `approved`, `refused` or `used`.
+    state: Mapped[str] = mapped_column(String(16))
+    requested_by: Mapped[str] = mapped_column(String(300))
+    created_at: Mapped[float]
+    decided_by: Mapped[str | None] = mapped_column(String(300))
+    decided_at: Mapped[float | None]
+
+
+class LegalHoldTable(Table):
+    """A subject, or a run, of which nothing may be deleted."""
+
+    __tablename__ = "legal_holds"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    #: `subject/<token>` or `run/<id>`.
+    object: Mapped[str] = mapped_column(String(300), index=True)
+    #: A member of `storage.privacy_states.HoldReason`.
+    reason: Mapped[str] = mapped_column(String(40))
+    placed_by: Mapped[str] = mapped_column(String(300))
+    placed_at: Mapped[float]
+    released_at: Mapped[float | None]
+
+
+class ErasureTable(Table):
+    """One request to forget a subject, and how far it is."""
+
+    __tablename__ = "erasures"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    subject_token: Mapped[str] = mapped_column(String(32), index=True)
+    #: A member of `storage.privacy_states.ErasureState`.
+    state: Mapped[str] = mapped_column(String(16))
+    requested_by: Mapped[str] = mapped_column(String(300))
+    created_at: Mapped[float]
+    #: What is to be rewritten and deleted; random names and counts alone.
+    plan: Mapped[dict[str, Any] | None]
+    #: What was done, as counts.
+    counts: Mapped[dict[str, Any] | None]
+    #: The signed certificate.
+    certificate: Mapped[str | None] = mapped_column(Text)
+    finished_at: Mapped[float | None]
+
+
+class RunRetentionTable(Table):
+    """How long a run is kept where that is not what its spec says; and its end."""
+
+    __tablename__ = "run_retentions"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    #: A member of `pipeline.retention.RETENTION_DAYS`; None: as the spec says.
+    retention: Mapped[str | None] = mapped_column(String(32))
+    purged_at: Mapped[float | None]
+
+
+class IncidentTable(Table):
+    """Something that may have shown personal data, and the clock that it started."""
+
+    __tablename__ = "incidents"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    #: A member of `storage.privacy_states.IncidentKind`.
+    kind: Mapped[str] = mapped_column(String(40))
+    #: When somebody became aware of it, from which the deadline counts.
+    aware_at: Mapped[float]
+    deadline_at: Mapped[float]
+    opened_by: Mapped[str] = mapped_column(String(300))
+    notified_at: Mapped[float | None]
+    closed_at: Mapped[float | None]
 
 
 class OutboxTable(Table):

@@ -10,24 +10,29 @@ from typing import Annotated
 import typer
 
 from affidavit.cli import (
+    access,
     auditing,
     calibrating,
     collecting,
     comparing,
+    duties,
     evidence,
     fleet,
     installation,
+    keeping,
     listing,
     planning,
     registry,
     scheduling,
     sizing,
+    subjects,
     supervising,
     working,
 )
-from affidavit.cli.options import remember_home
+from affidavit.cli.options import remember_home, remember_purpose
 from affidavit.cli.output import complain, note, print_json, take_complaint
 from affidavit.exit_codes import EXPECTED_ERRORS, ExitCode, exit_code_of, kind_of
+from pipeline.access.policy import Purpose
 
 #: Typer brings its own copy of click in newer versions; this is the right one's base.
 _UsageProblem: type[typer.BadParameter] = next(
@@ -60,6 +65,10 @@ def _before(
         Path | None,
         typer.Option("--home", help="As the commands' own --home."),
     ] = None,
+    purpose: Annotated[
+        Purpose | None,
+        typer.Option("--purpose", help="Why data is looked at, as AFFIDAVIT_PURPOSE."),
+    ] = None,
     _version: Annotated[
         bool,
         typer.Option(
@@ -71,6 +80,7 @@ def _before(
     ] = False,
 ) -> None:
     remember_home(home)
+    remember_purpose(purpose)
 
 
 for module in (
@@ -86,6 +96,10 @@ for module in (
     comparing,
     sizing,
     working,
+    access,
+    subjects,
+    keeping,
+    duties,
     installation,
     registry,
 ):

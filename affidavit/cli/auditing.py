@@ -21,6 +21,7 @@ from affidavit.cli.options import (
 from affidavit.cli.output import note, print_json, say, time_text, warn
 from affidavit.cli.progress import open_progress
 from affidavit.exit_codes import ExitCode
+from pipeline.access.policy import Right
 
 if TYPE_CHECKING:
     from pipeline.executor import Executor
@@ -55,7 +56,7 @@ def run(
     """Run an audit here, in this process, and write its report."""
     from pipeline.spec_checks import check_spec  # noqa: PLC0415
 
-    with open_services(home) as services:
+    with open_services(home, Right.SUBMIT) as services:
         # Before torch is loaded, which takes seconds: most mistakes show here.
         checked = check_spec(services, spec)
         from pipeline.embedded import create_embedded_run, open_embedded  # noqa: PLC0415
@@ -101,7 +102,7 @@ def submit(
     """Queue an audit for the workers."""
     from pipeline.spec_checks import check_spec  # noqa: PLC0415
 
-    with open_existing(home) as services:
+    with open_existing(home, Right.SUBMIT) as services:
         # Before torch is loaded, which takes seconds: most mistakes show here.
         check_spec(services, spec)
         from pipeline.incremental import NothingNewError  # noqa: PLC0415
@@ -141,7 +142,7 @@ def resume(
     from storage.runs import get_run, resume_run  # noqa: PLC0415
     from storage.states import OPEN_RUN_STATES, RunState  # noqa: PLC0415
 
-    with open_existing(home) as services:
+    with open_existing(home, Right.SUBMIT) as services:
         found = get_run(services.engine, run)
         # An embedded run whose process died is still open: its leases run out by
         # themselves and it can simply be worked on.
@@ -200,7 +201,7 @@ def retry(
     """Give a run's dead shards fresh attempts, or its failed items a new run."""
     from storage.runs import get_run, retry_dead_shards  # noqa: PLC0415
 
-    with open_existing(home) as services:
+    with open_existing(home, Right.SUBMIT) as services:
         found = get_run(services.engine, run)
 
         def reopen() -> str:

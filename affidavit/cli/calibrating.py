@@ -12,6 +12,7 @@ import typer
 from affidavit.cli.options import HomeOption, JsonOption, RunArgument, open_existing
 from affidavit.cli.output import print_json, say
 from affidavit.cli.progress import open_progress
+from pipeline.access.policy import Right
 
 if TYPE_CHECKING:
     from explain.thresholds.calibration import ClassFraction
@@ -50,7 +51,7 @@ def calibrate(
     from storage.runs import get_run  # noqa: PLC0415
 
     _require_place(out, force=force)
-    with open_existing(home) as services:
+    with open_existing(home, Right.SUBMIT) as services:
         found = get_run(services.engine, run)
         with open_progress("sweeping", found.items_total, quiet=json) as progress:
             fitted = fit(services, found, min_items=min_items, on_items=progress.add)
@@ -99,7 +100,7 @@ def learn(
     from storage.runs import get_run  # noqa: PLC0415
 
     _require_place(out, force=force)
-    with open_existing(home) as services:
+    with open_existing(home, Right.SUBMIT) as services:
         found = [get_run(services.engine, run) for run in runs]
         total = sum(run.items_total for run in found)
         with open_progress("reading", total, quiet=json) as progress:

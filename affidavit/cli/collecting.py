@@ -7,6 +7,7 @@ import typer
 
 from affidavit.cli.options import HomeOption, JsonOption, open_existing
 from affidavit.cli.output import print_json, say
+from pipeline.access.policy import Right
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +35,7 @@ def collect(
     from pipeline.orphans import collect_orphans  # noqa: PLC0415
     from pipeline.signing import seal  # noqa: PLC0415
 
-    with open_existing(home) as services:
+    with open_existing(home, Right.OPERATE) as services:
         hours = services.settings.orphan_age_h if older_than is None else older_than
         found = collect_orphans(services, older_than_s=hours * 3600, dry_run=dry_run)
         if found and not dry_run:

@@ -9,6 +9,7 @@ import typer
 
 from affidavit.cli.options import HomeOption, JsonOption, open_existing, open_services
 from affidavit.cli.output import note, print_json, say
+from pipeline.access.policy import Right
 
 if TYPE_CHECKING:
     from pipeline.comparison import Contender
@@ -65,7 +66,11 @@ def compare(  # noqa: PLR0913 - one an option
         raise SpecError("give either a SPEC, or --run several times.")
     if run and (method or policy):
         raise SpecError("--method and --policy go with a SPEC, not with --run.")
-    with open_existing(home) if run else open_services(home) as services:
+    with (
+        open_existing(home, Right.READ_RESULTS)
+        if run
+        else open_services(home, Right.SUBMIT)
+    ) as services:
         if spec is not None:
             contenders = _run_all(services, spec, method or [], policy or [])
         else:

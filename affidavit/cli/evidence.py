@@ -14,6 +14,7 @@ from affidavit.cli.options import (
 )
 from affidavit.cli.output import note, print_json, printable, say
 from affidavit.exit_codes import ExitCode
+from pipeline.access.policy import Right
 
 if TYPE_CHECKING:
     from ledger.checkpoint import VerifierKey
@@ -56,10 +57,14 @@ def report(
 ) -> None:
     """Show where a run's report is, copy it, export it, or pack its evidence."""
     from affidavit.run_facts import run_document  # noqa: PLC0415
+    from pipeline.access.authentication import require_right  # noqa: PLC0415
     from pipeline.report_access import hand_out_report  # noqa: PLC0415
     from storage.runs import get_run  # noqa: PLC0415
 
-    with open_existing(home) as services:
+    first, *others = _rights_for(out, bundle, export)
+    with open_existing(home, first) as services:
+        for right in others:
+            require_right(services, right)
         found = get_run(services.engine, run)
         document = run_document(services, found)
         if document["report"] is None:
@@ -83,6 +88,18 @@ def report(
         say(document["bundle"])
     for place in document.get("exported_to", ()):
         say(place)
+
+
+def _rights_for(
+    out: Path | None, bundle: Path | None, export: Path | None
+) -> list[Right]:
+    """Return the rights that it takes: who may have evidence need not see reports."""
+    wanted = {
+        Right.EXPORT_EVIDENCE: bundle is not None,
+        Right.EXPORT_RESULTS: export is not None,
+        Right.READ_RESULTS: out is not None or (bundle is None and export is None),
+    }
+    return [right for right, is_wanted in wanted.items() if is_wanted]
 
 
 def _not_final(run: "RunTable") -> Exception:
@@ -114,7 +131,7 @@ def show(
     from pipeline.item_view import view_item  # noqa: PLC0415
     from storage.runs import get_run  # noqa: PLC0415
 
-    with open_existing(home) as services:
+    with open_existing(home, Right.READ_RESULTS) as services:
         found = get_run(services.engine, run)
         view = view_item(services, found, item)
         document = view.document
@@ -186,7 +203,7 @@ def verify(
         from pipeline.verification import verify_run  # noqa: PLC0415
         from storage.runs import find_run  # noqa: PLC0415
 
-        with open_existing(home) as services:
+        with open_existing(home, Right.VERIFY) as services:
             document = verify_run(
                 services, find_run(services.engine, target), key=verifier
             )
@@ -234,6 +251,8 @@ def _tell_verdict(document: dict[str, Any]) -> None:
             )
             + "."
         )
+        if document.get("purged"):
+            say("The run was purged when its time was over: only its row was checked.")
         if not document.get("finished", True):
             say(
                 f"But the run is not finished, it is {document['state']}: only what is "

@@ -7,6 +7,7 @@ import typer
 
 from affidavit.cli.options import HomeOption, JsonOption, open_existing
 from affidavit.cli.output import print_json, say, time_text, warn
+from pipeline.access.policy import Right
 
 
 def register(app: typer.Typer) -> None:
@@ -18,7 +19,7 @@ def workers(*, json: JsonOption = False, home: HomeOption = None) -> None:
     """Show the live workers and what each is doing."""
     from affidavit.fleet_facts import workers_document  # noqa: PLC0415
 
-    with open_existing(home) as services:
+    with open_existing(home, Right.LOOK) as services:
         document = workers_document(services)
     if json:
         print_json(document)

@@ -9,6 +9,7 @@ import typer
 from affidavit.cli.options import HomeOption, JsonOption, open_services
 from affidavit.cli.output import print_json, say
 from affidavit.exit_codes import ExitCode
+from pipeline.access.policy import Right
 
 _database = typer.Typer(
     help="Look after the database.", no_args_is_help=True, rich_markup_mode=None
@@ -36,11 +37,15 @@ def init(
     from pipeline.spec_template import TEMPLATE  # noqa: PLC0415
     from storage.schema import ensure_embedded_schema  # noqa: PLC0415
 
-    if spec.exists():
-        raise SpecError(f"{spec} exists already; name another file or move it away.")
-    if not spec.absolute().parent.is_dir():
-        raise SpecError(f"There is no folder {spec.absolute().parent}; make it first.")
-    with open_services(home) as services:
+    with open_services(home, Right.OPERATE) as services:
+        if spec.exists():
+            raise SpecError(
+                f"{spec} exists already; name another file or move it away."
+            )
+        if not spec.absolute().parent.is_dir():
+            raise SpecError(
+                f"There is no folder {spec.absolute().parent}; make it first."
+            )
         ensure_embedded_schema(
             services.settings.resolved_database_url, actor=services.actor
         )
@@ -63,13 +68,15 @@ def init(
 @_database.command()
 def upgrade(*, json: JsonOption = False, home: HomeOption = None) -> None:
     """Bring the database to this version's schema."""
+    from pipeline.privacy.moving import move_identities  # noqa: PLC0415
     from pipeline.signing import seal  # noqa: PLC0415
     from storage.schema import upgrade as upgrade_schema  # noqa: PLC0415
 
-    with open_services(home) as services:
+    with open_services(home, Right.OPERATE) as services:
         before, after = upgrade_schema(
             services.settings.resolved_database_url, actor=services.actor
         )
+        move_identities(services)
         seal(services)
     if json:
         print_json({"before": before, "after": after})
@@ -91,7 +98,7 @@ def doctor(
     """Check each part of the installation and say how to mend what is wrong."""
     from affidavit.doctor import examine  # noqa: PLC0415
 
-    with open_services(home) as services:
+    with open_services(home, Right.OPERATE, diagnosing=True) as services:
         findings = examine(services, production=production)
     healthy = all(finding.ok for finding in findings)
     if json:

@@ -12,6 +12,7 @@ import typer
 
 from affidavit.cli.options import HomeOption, JsonOption, RunArgument, open_existing
 from affidavit.cli.output import note, printable, say
+from pipeline.access.policy import Right
 
 #: Bytes of a document that wait in memory; more go to a temporary file.
 SPOOLED_BYTES = 1_000_000
@@ -35,7 +36,7 @@ def items(
     from pipeline.item_listing import read_items  # noqa: PLC0415
     from storage.runs import get_run  # noqa: PLC0415
 
-    with open_existing(home) as services:
+    with open_existing(home, Right.READ_RESULTS) as services:
         found = get_run(services.engine, run)
         listed = read_items(services, found, failed=failed)
         if json:

@@ -24,7 +24,7 @@ def plan(
     """Check a spec, count its items and shards, and estimate the time."""
     from pipeline.spec_checks import check_spec  # noqa: PLC0415
 
-    with open_services(home) as services:
+    with open_services(home, None) as services:
         # Before torch is loaded, which takes seconds: most mistakes show here.
         checked = check_spec(services, spec)
         from pipeline.planning import prepare_checked  # noqa: PLC0415

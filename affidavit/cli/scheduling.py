@@ -16,6 +16,7 @@ from affidavit.cli.options import (
 )
 from affidavit.cli.output import note, print_json, say, warn
 from affidavit.exit_codes import ExitCode
+from pipeline.access.policy import Right
 
 if TYPE_CHECKING:
     from pipeline.services import Services
@@ -53,7 +54,7 @@ def add(
     from affidavit.schedule_facts import schedule_document  # noqa: PLC0415
     from pipeline.scheduling import schedule_audit  # noqa: PLC0415
 
-    with open_services(home) as services:
+    with open_services(home, Right.SUBMIT) as services:
         document = schedule_document(services, schedule_audit(services, spec))
     if json:
         print_json(document)
@@ -71,7 +72,7 @@ def list_(*, json: JsonOption = False, home: HomeOption = None) -> None:
     from affidavit.schedule_facts import schedule_document  # noqa: PLC0415
     from storage.schedules import list_schedules  # noqa: PLC0415
 
-    with open_existing(home) as services:
+    with open_existing(home, Right.LOOK) as services:
         documents = [
             schedule_document(services, found)
             for found in list_schedules(services.engine)
@@ -144,7 +145,7 @@ def _change(
     from affidavit.schedule_facts import schedule_document  # noqa: PLC0415
     from storage.schedules import get_schedule, read_schedule  # noqa: PLC0415
 
-    with open_existing(home) as services:
+    with open_existing(home, Right.SUBMIT) as services:
         found = get_schedule(services.engine, name)
         change(services, found)
         document = schedule_document(services, read_schedule(services.engine, found.id))
@@ -162,7 +163,7 @@ def run_now(
     from pipeline.scheduling import ask_for_run  # noqa: PLC0415
     from storage.schedules import get_schedule  # noqa: PLC0415
 
-    with open_existing(home) as services:
+    with open_existing(home, Right.SUBMIT) as services:
         found = get_schedule(services.engine, schedule)
         slot = ask_for_run(services, found)
         queued = services.settings.broker_url is not None
@@ -187,7 +188,7 @@ def run_due(*, json: JsonOption = False, home: HomeOption = None) -> int:
     from pipeline.due_slots import anything_due  # noqa: PLC0415
 
     documents, codes = [], [ExitCode.DONE]
-    with open_existing(home) as services, interruptible() as stop:
+    with open_existing(home, Right.SUBMIT) as services, interruptible() as stop:
         log_events(services)
         # Most calls find nothing to do, and need not load torch to say so.
         if anything_due(services.engine, actor=services.actor):

@@ -7,6 +7,7 @@ import typer
 
 from affidavit.cli.options import HomeOption, JsonOption, open_existing
 from affidavit.cli.output import print_json, say
+from pipeline.access.policy import Right
 
 if TYPE_CHECKING:
     from explain.statistics import Planned
@@ -79,7 +80,7 @@ def power(  # noqa: PLR0913 - one an option
 
         if metric is None:
             raise SpecError("--from needs --metric, which names the value.")
-        with open_existing(home) as services:
+        with open_existing(home, Right.READ_RESULTS) as services:
             found = get_run(services.engine, str(run))
             run_id = found.id
             spread = spread_of(services, found, metric)

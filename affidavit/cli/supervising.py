@@ -9,6 +9,7 @@ import typer
 
 from affidavit.cli.options import HomeOption, JsonOption, RunArgument, open_existing
 from affidavit.cli.output import print_json, say, warn
+from pipeline.access.policy import Right
 
 if TYPE_CHECKING:
     from pipeline.services import Services
@@ -36,7 +37,7 @@ def status(
     home: HomeOption = None,
 ) -> None:
     """Show how far runs are."""
-    with open_existing(home) as services:
+    with open_existing(home, Right.LOOK) as services:
         if watch:
             _watch(services, run or "latest", json=json)
         elif run is None:
@@ -143,7 +144,7 @@ def _stop(run: str, how: str, *, json: bool, home: Path | None) -> None:
         RunState.CANCELLED: Action.RUN_CANCELLED,
         RunState.PAUSED: Action.RUN_PAUSED,
     }
-    with open_existing(home) as services:
+    with open_existing(home, Right.SUBMIT) as services:
         found = get_run(services.engine, run)
         stop_run(
             services.engine,

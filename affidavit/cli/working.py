@@ -8,6 +8,7 @@ import typer
 from affidavit.cli.options import HomeOption, log_events, open_existing
 from affidavit.cli.output import print_json
 from affidavit.exit_codes import ExitCode
+from pipeline.access.policy import Right
 
 EndJsonOption = Annotated[
     bool,
@@ -38,7 +39,7 @@ def worker(
     """Work on queued audits until stopped."""
     from workers.processes import new_name, run_worker  # noqa: PLC0415
 
-    with open_existing(home) as services:
+    with open_existing(home, Right.OPERATE) as services:
         log_events(services)
         settings = services.settings
     chosen = name or new_name(queue)
@@ -52,7 +53,7 @@ def beat(*, json: EndJsonOption = False, home: HomeOption = None) -> int:
     """Send the control workers a tick now and then, until stopped."""
     from workers.processes import run_beat  # noqa: PLC0415
 
-    with open_existing(home) as services:
+    with open_existing(home, Right.OPERATE) as services:
         log_events(services)
         settings = services.settings
     code = run_beat(settings, quiet=json)

@@ -19,6 +19,7 @@ REASONS: dict[str, str] = {
     Reason.IMAGE_TOO_LARGE: "The picture has more pixels than the limit.",
     Reason.UNSUPPORTED_CHANNELS: "The picture's channels do not fit the model.",
     Reason.OUTSIDE_ALLOWED_ROOTS: "The file lies outside the allowed folders.",
+    Reason.SUBJECT_ERASED: "The person whom it is about was erased on request.",
     Reason.DUPLICATE_ITEM: "The same file is already an earlier item.",
     Reason.LABEL_MISSING: "The audit explains the label, and the item has none.",
     Reason.LABEL_UNKNOWN: "The label is not one of the model's classes.",

@@ -90,6 +90,15 @@ class FolderStore:
                 return
             path.unlink()
 
+    def erase(self, key: str) -> int:
+        """See `ObjectStore.erase`; a folder has one version of a file."""
+        try:
+            self.stat(key)
+        except ObjectNotFoundError:
+            return 0
+        self.delete(key)
+        return 1
+
     def leftovers(self) -> Iterator[ObjectInfo]:
         """See `ObjectStore.leftovers`; files with other names are not ours."""
         for name in _sorted_names(self._root / _INCOMING, self._root):

@@ -70,6 +70,13 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def erase(self, key: str) -> int:
+        """No version of the object is left; return how many there were.
+
+        `delete` may leave older versions where a bucket keeps them; this does not.
+        """
+        ...
+
     def leftovers(self) -> Iterator[ObjectInfo]:
         """Every half-written object that its writer may have left behind.
 

@@ -32,6 +32,8 @@ from storage.objects.spool import copy_hashed, digest_of, require_digest, spoole
 
 _PART_BYTES = 16 << 20  # one request up to here; S3 wants parts of at least 5 MiB
 _CONFLICT_PAUSES_S = (0.1, 0.3, 1.0)
+#: What servers answer that know no versions.
+_NO_VERSIONS = frozenset({"NotImplemented", "MethodNotAllowed", "XNotImplemented"})
 
 
 def s3_client(config: S3Config) -> BaseClient:
@@ -133,6 +135,44 @@ class S3Store:
             translating(self._bucket, key),
         ):
             self._client.delete_object(Bucket=self._bucket, Key=name)
+
+    def erase(self, key: str) -> int:
+        """See `ObjectStore.erase`: versions, delete markers and parts of uploads."""
+        name = self._name(key)
+        with translating(self._bucket, key):
+            try:
+                gone = self._erase_versions(name)
+            except ClientError as exc:
+                if error_code(exc) not in _NO_VERSIONS and http_status(exc) != 501:
+                    raise
+                gone = None
+        if gone is None:
+            # A server that keeps no versions.
+            try:
+                self.stat(key)
+            except ObjectNotFoundError:
+                return 0
+            self.delete(key)
+            return 1
+        return gone
+
+    def _erase_versions(self, name: str) -> int:
+        gone = 0
+        pages = self._client.get_paginator("list_object_versions").paginate(
+            Bucket=self._bucket, Prefix=name
+        )
+        for page in pages:
+            for kind in ("Versions", "DeleteMarkers"):
+                for found in page.get(kind, ()):
+                    # The prefix finds longer names too.
+                    if found["Key"] == name:
+                        self._client.delete_object(
+                            Bucket=self._bucket,
+                            Key=name,
+                            VersionId=found["VersionId"],
+                        )
+                        gone += kind == "Versions"
+        return gone
 
     def leftovers(self) -> Iterator[ObjectInfo]:
         """See `ObjectStore.leftovers`: a bucket's own rules end parts of uploads."""

@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from storage.engine import create_engine
-from tests.support.databases import emptied, sqlite_copy, upgraded
+from storage.identities.vault import IdentityVault
+from tests.support.databases import emptied, opened_vault, sqlite_copy, upgraded
 from tests.support.servers import PostgresServer
 
 
@@ -50,3 +51,10 @@ def engine(request: pytest.FixtureRequest) -> sa.Engine:
     found = request.getfixturevalue(f"{request.param}_engine")
     assert isinstance(found, sa.Engine)
     return found
+
+
+@pytest.fixture
+def vault(engine: sa.Engine, tmp_path: Path) -> Iterator[IdentityVault]:
+    """The identities beside the database, once for each kind."""
+    with opened_vault(engine, tmp_path) as found:
+        yield found

@@ -82,6 +82,7 @@ def test_doctor_is_content_with_nothing_and_makes_no_database(
         "database",
         "object store",
         "signing key",
+        "access",
         "broker",
         "workers",
         "device",

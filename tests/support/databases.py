@@ -9,6 +9,9 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from storage.engine import create_engine, transaction
+from storage.identities.tables import SCHEMA as KEYS_SCHEMA
+from storage.identities.vault import IdentityVault
+from storage.identities.wrapping import KeyFile
 from storage.schema import HEAD, upgrade
 from storage.tables import OutboxTable, Table
 
@@ -43,6 +46,7 @@ def emptied(url: str) -> str:
         for table in GUARDED:
             connection.execute(sa.text(f"ALTER TABLE {table} DISABLE TRIGGER ALL"))
         connection.execute(sa.text(f"TRUNCATE {tables} RESTART IDENTITY"))
+        connection.execute(sa.text(f"DROP SCHEMA IF EXISTS {KEYS_SCHEMA} CASCADE"))
         for table in GUARDED:
             connection.execute(
                 sa.text(
@@ -54,3 +58,16 @@ def emptied(url: str) -> str:
         )
     engine.dispose()
     return url
+
+
+@contextmanager
+def opened_vault(engine: sa.Engine, folder: Path) -> Iterator[IdentityVault]:
+    """Lend the vault beside a database, its key file in that folder."""
+    url = engine.url.render_as_string(hide_password=False)
+    if engine.dialect.name == "sqlite":
+        url = f"sqlite:///{folder / 'keys.db'}"
+    vault = IdentityVault(
+        url, lambda may: KeyFile(folder / "subjects.keys", may_create=may)
+    )
+    yield vault
+    vault.close()

@@ -259,9 +259,23 @@ def _parameters(parameters: Any) -> str:
     return "\n".join([*header, *rows])
 
 
+def rights() -> str:
+    """Return the table of rights, who has each, and which need a purpose."""
+    from pipeline.access.policy import NEEDS_PURPOSE, RIGHTS, Right
+
+    rows = [
+        f"| `{right}` | {', '.join(r for r, has in RIGHTS.items() if right in has)} | "
+        f"{'yes' if right in NEEDS_PURPOSE else 'no'} |"
+        for right in Right
+    ]
+    header = ["| right | roles | purpose needed |", "| --- | --- | --- |"]
+    return "\n".join([*header, *rows])
+
+
 #: Page and the name of a part of it, to what makes the part.
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("cli.md", "commands"): commands,
+    ("cli.md", "rights"): rights,
     ("cli.md", "exit codes"): exit_codes,
     ("cli.md", "run states"): run_states,
     ("cli.md", "failure kinds"): failure_kinds,

@@ -6,14 +6,16 @@ import re
 import secrets
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from storage.bulk import insert_rows
-from storage.engine import create_engine, reading, transaction
+from storage.engine import create_engine, transaction
 from storage.errors import DatabaseUnavailableError, StatementRefusedError
+from storage.identities.vault import IdentityVault
 from storage.items import find_items, iterate_items
 from storage.manifests import (
     find_location,
@@ -22,8 +24,9 @@ from storage.manifests import (
     read_locations,
     write_locations,
 )
-from storage.subjects import new_token, tokens_for
+from storage.subjects import new_token
 from storage.tables import ItemTable, LocationTable, RunTable, SubjectTable
+from tests.support.databases import opened_vault
 from tests.support.planted import (
     at_once,
     item_row,
@@ -228,7 +231,9 @@ def test_marking_many_duplicates_takes_one_pass(engine: sa.Engine, kind: str) ->
 
 
 @pytest.mark.parametrize("length", [3000, 8192])
-def test_long_texts_are_stored_and_found(engine: sa.Engine, length: int) -> None:
+def test_long_texts_are_stored_and_found(
+    engine: sa.Engine, vault: IdentityVault, length: int
+) -> None:
     """URIs, masks, subjects and groups up to the longest that a manifest may hold."""
     text = secrets.token_hex(length // 2)
     run_id = plant_run(engine, shards=0)
@@ -239,11 +244,10 @@ def test_long_texts_are_stored_and_found(engine: sa.Engine, length: int) -> None
         ]
         write_locations(session, rows)
         assert mark_duplicates(session, run_id) == 1
-        subjects = tokens_for(session, "subject", [text, text + "x"])
-        groups = tokens_for(session, column, [text])
-    with transaction(engine) as session:
-        assert tokens_for(session, "subject", [text + "x", text]) == subjects
-        assert tokens_for(session, column, [text]) == groups
+    subjects = vault.tokens_for("subject", [text, text + "x"])
+    groups = vault.tokens_for(column, [text])
+    assert vault.tokens_for("subject", [text + "x", text]) == subjects
+    assert vault.tokens_for(column, [text]) == groups
     assert len({*subjects.values(), *groups.values()}) == 3
 
 
@@ -289,15 +293,13 @@ def test_items_come_in_order_however_they_are_paged(engine: sa.Engine) -> None:
     assert list(iterate_items(engine, "0" * 12)) == []
 
 
-def test_tokens_are_random_and_stable(engine: sa.Engine) -> None:
+def test_tokens_are_random_and_stable(vault: IdentityVault) -> None:
     """A value keeps its token; tokens tell nothing of the value, its kind or order."""
     values = [f"person-{number}" for number in range(1200)]
-    with transaction(engine) as session:
-        first = tokens_for(session, "subject", values)
-        assert tokens_for(session, "subject", []) == {}
-    with transaction(engine) as session:
-        again = tokens_for(session, "subject", [*reversed(values), *values, "new"])
-        groups = tokens_for(session, "group:site", values)
+    first = vault.tokens_for("subject", values)
+    assert vault.tokens_for("subject", []) == {}
+    again = vault.tokens_for("subject", [*reversed(values), *values, "new"])
+    groups = vault.tokens_for("group:site", values)
     assert first == {value: again[value] for value in values}
     assert again.keys() - first.keys() == {"new"}
     assert not set(groups.values()) & set(again.values())
@@ -310,26 +312,30 @@ def test_tokens_are_random_and_stable(engine: sa.Engine) -> None:
 
 
 @pytest.mark.parametrize("value", AWKWARD)
-def test_any_text_may_be_a_subject(sqlite_engine: sa.Engine, value: str) -> None:
-    """Values are compared exactly, whatever characters they are of."""
-    with transaction(sqlite_engine) as session:
-        tokens = tokens_for(session, "subject", [value, value + "x"])
-        assert tokens_for(session, "subject", [value]) == {value: tokens[value]}
+def test_any_text_may_be_a_subject(
+    sqlite_engine: sa.Engine, tmp_path: Path, value: str
+) -> None:
+    """Values are told apart and come back, whatever characters they are of."""
+    with opened_vault(sqlite_engine, tmp_path) as vault:
+        tokens = vault.tokens_for("subject", [value, value + "x"])
+        assert vault.tokens_for("subject", [value]) == {value: tokens[value]}
+        assert vault.identity_of(tokens[value]) == value
     assert len(set(tokens.values())) == 2
 
 
-def test_transactions_at_once_agree_on_tokens(engine: sa.Engine) -> None:
+def test_transactions_at_once_agree_on_tokens(
+    engine: sa.Engine, tmp_path: Path
+) -> None:
     """Threads that meet the same persons at once all get the same tokens."""
     values = [f"person-{number}" for number in range(50)]
 
     def meet(names: list[str]) -> dict[str, str]:
-        with transaction(engine) as session:
-            return tokens_for(session, "subject", names)
+        with opened_vault(engine, tmp_path) as other:
+            return other.tokens_for("subject", names)
 
     answers = at_once([lambda: meet(values), lambda: meet(values[::-1])] * 2)
     assert all(answer == answers[0] for answer in answers)
-    with reading(engine) as session:
-        assert session.scalar(sa.select(sa.func.count(SubjectTable.token))) == 50
+    assert len(set(answers[0].values())) == 50
 
 
 def test_personal_data_has_two_tables(engine: sa.Engine) -> None:

@@ -85,6 +85,11 @@ class KeyRing:
     spans: tuple[tuple[int, VerifierKey], ...]
     vouched_from: int = -1
 
+    @property
+    def keys(self) -> frozenset[VerifierKey]:
+        """Every key that the ledger has had, as far as the known one tells."""
+        return frozenset(key for _above, key in self.spans)
+
     def key_for(self, size: int) -> VerifierKey:
         """Return the key that signs a checkpoint of that size."""
         fitting = [key for above, key in self.spans if size > above]

@@ -16,6 +16,7 @@ from affidavit.cli import (
     evidence,
     fleet,
     installation,
+    keys,
     listing,
     planning,
     proving,
@@ -87,6 +88,7 @@ for module in (
     sizing,
     working,
     installation,
+    keys,
     registry,
 ):
     module.register(app)

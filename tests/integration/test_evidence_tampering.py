@@ -461,7 +461,7 @@ def test_a_stranger_verifies_the_bundle_offline(genuine: Workspace) -> None:
 def test_a_damaged_bundle_fails(genuine: Workspace, tmp_path: Path) -> None:
     """A flipped byte in any file of the bundle, or a file less, is an exit code 3.
 
-    The verifier that comes along is no evidence: whoever checks takes it from elsewhere.
+    The verifier that comes along is no evidence: whoever checks brings another.
     """
     bundle = genuine.folder / "bundle.zip"
     with zipfile.ZipFile(bundle) as archive:

@@ -30,7 +30,8 @@ def genuine(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     ]
     write_csv(workspace.folder / "list.csv", rows)
     spec = workspace.write_spec(
-        data={"source": "list.csv", "subject_column": "who"}, metrics=["completeness"]
+        data={"source": "list.csv", "columns": {"uri": "path", "subject": "who"}},
+        metrics=["completeness"],
     )
     workspace.run(spec)
     for name, arguments in {
@@ -97,7 +98,7 @@ def test_one_item_is_proven_alone(genuine: Workspace) -> None:
 
 
 def test_the_runs_bundle_verifies_with_the_file_inside_it(
-    genuine: Workspace, tmp_path: Path
+    genuine: Workspace,
 ) -> None:
     """The verifier in a bundle is the one that is handed out, and it does its work."""
     members = _members(genuine.folder / "run.zip")
@@ -205,7 +206,7 @@ def _newer(fields: Any) -> None:
         ("item.json", _with("predicted", _relabel), 14),
         ("bundle.json", _with("leaf", _another_leaf), 14),
         ("bundle.json", _with("salt", _another_salt), 14),
-        ("bundle.json", _with("schema", _newer), 3),
+        ("bundle.json", _with("schema", _newer), 15),
         ("map.bin", lambda data: bytes(len(data)), 14),
         ("map.bin", None, 0),
         ("item.json", None, 14),

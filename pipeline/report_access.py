@@ -29,13 +29,13 @@ def hand_out_report(
         StateConflictError: no checkpoint covers the run's end yet.
     """
     if bundle is not None:
-        _require_writable(bundle)
+        require_writable(bundle)
         seal(services)
         require_covered(services, run)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         for kind in ("html", "json"):
-            _require_writable(out / f"report.{kind}")
+            require_writable(out / f"report.{kind}")
     record_deed(services, Action.REPORT_READ, f"run/{run.id}")
     paths = [] if out is None else _copy_report(services, run, out)
     if bundle is not None:
@@ -59,7 +59,7 @@ def hand_out_evidence(
         UnknownRunError: the run has no such item.
         StateConflictError: no checkpoint covers the run's end yet.
     """
-    _require_writable(path)
+    require_writable(path)
     location = None if item is None else require_item(services, run, item)
     seal(services)
     require_covered(services, run)
@@ -73,7 +73,7 @@ def hand_out_evidence(
         write_evidence_of_item(services, run, location, path, since=since)
 
 
-def _require_writable(path: Path) -> None:
+def require_writable(path: Path) -> None:
     """Nothing happens if a file can be put there.
 
     Raises:

@@ -20,7 +20,12 @@ from ledger.errors import BrokenLedgerError, FormatError
 from ledger.note import MAX_NOTE_BYTES
 from storage.anchoring.places import MOST_READ
 from storage.objects.errors import ObjectNotFoundError, StoreRefusedError
-from storage.objects.s3_errors import http_status, missing_bucket, translating
+from storage.objects.s3_errors import (
+    error_code,
+    http_status,
+    missing_bucket,
+    translating,
+)
 
 #: Clocks may differ by this much between the bucket and us.
 _SLACK = timedelta(minutes=10)
@@ -111,11 +116,23 @@ class LockedBucket:
                 "entries: history was rewritten; run 'affidavit verify'."
             )
 
+    def _locks(self) -> bool:
+        try:
+            found = self._client.get_object_lock_configuration(Bucket=self._bucket)
+        except ClientError as exc:
+            if error_code(exc) == "ObjectLockConfigurationNotFoundError":
+                return False
+            raise
+        enabled = found.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled")
+        return bool(enabled == "Enabled")
+
     def _require_lock(self, key: str, until: datetime | None) -> None:
         with translating(self._bucket, key):
+            locks = self._locks()
             found = self._client.head_object(Bucket=self._bucket, Key=key)
         kept_until = found.get("ObjectLockRetainUntilDate")
-        if found.get("ObjectLockMode") != "COMPLIANCE" or kept_until is None:
+        is_locked = locks and found.get("ObjectLockMode") == "COMPLIANCE"
+        if not is_locked or kept_until is None:
             raise StoreRefusedError(
                 f"the bucket {self._bucket} does not lock objects (COMPLIANCE): what "
                 "lies there can be replaced, so it is no anchor; make it with Object "

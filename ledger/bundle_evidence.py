@@ -7,10 +7,11 @@ the bundle's head by the consistency proofs that the bundle brings along.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from ledger.bundle import CHECKPOINT, ENTRIES, INFO, Bundle, BundleEntry
 from ledger.checkpoint import Checkpoint, VerifierKey, verify_note
-from ledger.entries import Entry
+from ledger.entries import Action, Entry
 from ledger.errors import (
     DamagedBundleError,
     FormatError,
@@ -22,6 +23,19 @@ from ledger.failures import FailureKind, FailureLog, Window
 from ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
 from ledger.note import Note
 from ledger.succession import KeyRing, Link, read_link
+
+#: What people did with a finished run; its result does not rest on it.
+_DEEDS: Final = frozenset(
+    {
+        Action.RUN_READ,
+        Action.REPORT_READ,
+        Action.ITEM_READ,
+        Action.RESULTS_READ,
+        Action.RESULTS_EXPORTED,
+        Action.EVIDENCE_EXPORTED,
+        Action.LEDGER_VERIFIED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +63,7 @@ class Evidence:
     window: Window = field(default_factory=Window)
     count: int = 0
     covered: int = 0
-    #: How many entries tell of this run, and the last of them.
+    #: How many entries tell of this run, and the last that its result rests on.
     own: int = 0
     last_own: int = -1
     #: Entries that an anchor vouches for; None where none was given.
@@ -153,7 +167,8 @@ class Evidence:
         self.window.see(entry)
         if f"{entry.object}/".startswith(f"run/{run}/"):
             self.own += 1
-            self.last_own = max(self.last_own, stored.index)
+            if entry.action not in _DEEDS:
+                self.last_own = max(self.last_own, stored.index)
             remember(stored.index, entry)
 
     def _proof(self, where: str, stored: BundleEntry, head: Checkpoint) -> None:

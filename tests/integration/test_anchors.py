@@ -160,7 +160,7 @@ def test_a_place_that_is_down_stops_no_run(anchored: Workspace, tmp_path: Path) 
 
 def test_an_overdue_run_is_not_anchored(anchored: Workspace) -> None:
     """A run that ended long ago and lies in no anchor is named by `verify`."""
-    anchored.variables = {"AFFIDAVIT_ANCHORS": f"file://{anchored.folder}"}
+    anchored.variables = {"AFFIDAVIT_ANCHORS": f"file://{anchored.folder}/none/kept"}
     spec = anchored.folder / "audit.yaml"
     anchored.run(spec)
     assert anchored.call("verify", "latest").code == 0  # it may still come

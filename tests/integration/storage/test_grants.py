@@ -16,13 +16,16 @@ from storage.ledger_writer import sequence
 from storage.schema_roles import apply_roles
 from storage.tables import Table
 from tests.support.databases import upgraded
+from tests.support.servers import PostgresServer
 
 GUARDED = ("ledger_entries", "checkpoints")
 
 
-@pytest.fixture
-def logins(postgres_url: str) -> Iterator[dict[str, sa.Engine]]:
+@pytest.fixture(scope="module")
+def logins(postgres_server: PostgresServer) -> Iterator[dict[str, sa.Engine]]:
     """An engine for each role, and one for the owner, on one upgraded database."""
+    postgres_server.ensure_running()
+    postgres_url = postgres_server.create_database()
     owner = create_engine(upgraded(postgres_url))
     apply_roles(owner, actor="user/tester")
     apply_roles(owner, actor="user/tester")  # again is fine
@@ -53,6 +56,7 @@ def logins(postgres_url: str) -> Iterator[dict[str, sa.Engine]]:
         for role in ROLES:
             connection.execute(sa.text(f"DROP OWNED BY {PREFIX}{role}"))
     again.dispose()
+    postgres_server.drop_database(postgres_url)
 
 
 def _may(engine: sa.Engine, statement: str) -> bool:

@@ -15,6 +15,7 @@ COMMANDS: Final[dict[str, Action]] = {
     "calibrate": Action.RESULTS_READ,
     "collect": Action.OBJECT_COLLECTED,
     "cancel": Action.RUN_CANCELLED,
+    "compare": Action.RESULTS_READ,
     "db grants": Action.GRANTS_APPLIED,
     "db upgrade": Action.DATABASE_UPGRADED,
     "evidence": Action.EVIDENCE_EXPORTED,

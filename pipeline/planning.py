@@ -4,7 +4,7 @@
 import json
 import math
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from explain.errors import (
     UnsupportedModelError,
 )
 from explain.methods import METHODS
-from explain.metrics import METRICS
+from explain.metrics.cards import METRICS, cost_of
 from explain.parameters import resolved
 from explain.remedies.cards import REMEDIES
 from explain.thresholds import POLICIES
@@ -220,6 +220,8 @@ def _draft_plan(
     run, explain, threshold = spec.run, spec.explain, spec.threshold
     method, policy = METHODS[explain.method], POLICIES[threshold.policy]
     arguments = planned_arguments(threshold)
+    asked = dict(spec.asked_metrics)
+    cost = cost_of(asked)
     draft = RunPlan(
         layer=layer.name if layer is not None else "",
         layer_reason=layer.reason if layer is not None else "the method taps no layer",
@@ -237,11 +239,16 @@ def _draft_plan(
         target="predicted",
         policy=threshold.policy,
         policy_arguments=arguments,
-        metrics=list(spec.metrics),
+        metrics=list(asked),
+        metric_arguments={
+            name: METRICS[name].arguments(given) for name, given in asked.items()
+        },
         cards={
             "method": method.document(),
             "policy": policy.document(),
-            "metrics": {name: asdict(METRICS[name]) for name in spec.metrics},
+            "metrics": {
+                name: METRICS[name].document(given) for name, given in asked.items()
+            },
         },
         batch_size=run.batch_size,
         threads=run.threads or _cores(),
@@ -255,7 +262,7 @@ def _draft_plan(
         class_count=0,
         classes=None,
         roots=[str(root) for root in roots.roots],
-        forwards_per_item=sum(METRICS[name].forwards_per_item for name in spec.metrics),
+        forwards_per_item=cost.forwards + cost.explanations,
         item_seconds=None,
         shard_size=run.shard_size,
         versions=software_versions(),

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.reports import change_plot, curve_plot, formats, plots
+from pipeline.reports import change_plot, curve_plot, formats, fraction_plot, plots
 from pipeline.reports.inputs import Picture
 from pipeline.reports.wording import absence_sentence, reason_sentence, title_of
 
@@ -69,7 +69,7 @@ def render_html(
     """
     if not document["limits"]:
         raise ValueError("expected a report with its limits, got one without any")
-    template = _environment().get_template("report.html.j2")
+    template = environment().get_template("report.html.j2")
     page = ""
     for budget in (PICTURE_BYTES, 0):
         page = template.render(
@@ -113,7 +113,8 @@ def _spec_text(spec: Mapping[str, Any]) -> str:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the templates with the filters that every page has."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -149,6 +150,7 @@ def _environment() -> Environment:
         number_of=formats.number_of,
         class_name=class_name,
         level_plot=curve_plot.level_plot,
+        fraction_plot=fraction_plot.fraction_plot,
     )
     return environment
 

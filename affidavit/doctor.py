@@ -47,6 +47,10 @@ def examine(services: Services, *, production: bool = False) -> list[Finding]:
         ("workers", _workers),
         ("device", _device),
         ("clock", _clock),
+        ("encryption", _encryption),
+        ("secrets", _secrets),
+        ("messages", _messages),
+        ("anchors", _anchors),
     ]
     findings = []
     for part, check in checks:
@@ -75,6 +79,10 @@ _MEND = {
     "workers": "mend the database first",
     "device": "set AFFIDAVIT_DEVICE to auto",
     "clock": "mend the database first",
+    "encryption": "correct the URL",
+    "secrets": "correct the URL",
+    "messages": "correct the setting",
+    "anchors": "correct AFFIDAVIT_ANCHORS",
 }
 
 
@@ -231,4 +239,59 @@ def _clock(services: Services) -> Finding:
         says=f"is {abs(ahead):.0f} s {word} the database's; leases go by the latter, "
         "but log lines and ledger entries tell a wrong time",
         mend="let both machines follow the same time server (NTP)",
+    )
+
+
+def _encryption(services: Services) -> Finding:
+    from affidavit.production import plain_text_problems  # noqa: PLC0415
+
+    return _judged(
+        "encryption",
+        plain_text_problems(services),
+        good="nothing leaves this machine in plain text",
+        mend="use TLS; docs/operations.md says how for each server",
+    )
+
+
+def _secrets(services: Services) -> Finding:
+    from affidavit.production import secret_problems  # noqa: PLC0415
+
+    return _judged(
+        "secrets",
+        secret_problems(services),
+        good="no server has a password that everybody tries",
+        mend="give each server a long random password",
+    )
+
+
+def _messages(services: Services) -> Finding:
+    from affidavit.production import serializer_problems  # noqa: PLC0415
+
+    return _judged(
+        "messages",
+        serializer_problems(services),
+        good="workers take JSON alone",
+        mend="let Celery's settings be as they are in workers/app.py",
+    )
+
+
+def _anchors(services: Services) -> Finding:
+    from affidavit.production import anchor_problems  # noqa: PLC0415
+
+    if missing_database(services) is not None:
+        return Finding(part="anchors", ok=True, says="there is no ledger yet")
+    window = services.settings.anchor_interval_s
+    return _judged(
+        "anchors",
+        anchor_problems(services),
+        good=f"checkpoints lie out of reach; the exposure window is {window:.0f} s",
+        mend="set AFFIDAVIT_ANCHORS to a bucket with Object Lock",
+    )
+
+
+def _judged(part: str, problems: list[str], *, good: str, mend: str) -> Finding:
+    if not problems:
+        return Finding(part=part, ok=True, says=good)
+    return Finding(
+        part=part, ok=True, warning=True, says="; ".join(problems), mend=mend
     )

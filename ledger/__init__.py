@@ -11,12 +11,17 @@ entries     one ledger entry: what it holds, how it is written and read
 merkle      RFC 6962 hashing, compact range, proofs
 note        C2SP signed-note envelope
 checkpoint  C2SP checkpoints, signing keys and verifier keys
+succession  the old key signs the new; which key signs which checkpoint
 key_file    keys on disk
 head_file   the last signed head, remembered beside the key
 safe_zip    zip reading that distrusts the zip
-bundle      the evidence bundle: layout, writing, reading
+anchors     files of checkpoints that were copied out of reach
+bundle      the evidence bundle of a run: layout, writing, reading
+item_bundle  the same of one item, which says nothing of the others
 failures    the kinds of integrity failure and the verdict
 verifier    checks of a live ledger
-bundle_verifier  checks of a bundle, entry by entry and file by file
+bundle_evidence  the signed head and the entries of any bundle
+bundle_verifier  checks of a run's bundle, entry by entry and file by file
+item_verifier  checks of an item's bundle
 __main__    `python -m ledger BUNDLE`
 """

@@ -59,10 +59,13 @@ class Action(StrEnum):
     LEDGER_CREATED = "ledger:created"
     LEDGER_VERIFIED = "ledger:verified"
     LEDGER_READ = "ledger:read"
+    LEDGER_EXPORTED = "ledger:exported"
 
     # The installation.
     KEY_CREATED = "key:created"
+    KEY_ROTATED = "key:rotated"  # the old key has signed the new one
     DATABASE_UPGRADED = "database:upgraded"
+    GRANTS_APPLIED = "grants:applied"
     SETTINGS_CHANGED = "settings:changed"
     WORKER_STARTED = "worker:started"
     WORKER_STOPPED = "worker:stopped"

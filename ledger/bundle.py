@@ -4,8 +4,10 @@
     bundle.json     what is inside: run, origin, key hint, result digest, artifacts
     checkpoint.txt  the signed head that all proofs lead to
     entries.jsonl   one line an entry: index, stored bytes, inclusion proof
+    consistency.jsonl  that earlier checkpoints begin the same tree
     artifacts/...   the artifacts under their object keys
     report.json, report.html
+    verify.pyz      the verifier: `python verify.pyz bundle.zip --key KEY`
 
 bundle.json is not signed. Everything it says is checked against entries, and its
 `vkey` is a hint: whoever made up the bundle made up the hint as well.
@@ -16,7 +18,7 @@ import hashlib
 import json
 import secrets
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,9 @@ ENTRIES: Final = "entries.jsonl"
 REPORT_JSON: Final = "report.json"
 REPORT_HTML: Final = "report.html"
 ARTIFACTS: Final = "artifacts/"
+CONSISTENCY: Final = "consistency.jsonl"
+#: Worth no more than the bundle that it comes with; take it from elsewhere if you can.
+VERIFIER: Final = "verify.pyz"
 
 _MAX_INFO_BYTES: Final = 64 << 20
 # Base64 of the largest entry, 64 proof hashes, and the JSON around them.
@@ -192,6 +197,8 @@ def write_bundle(  # noqa: PLR0913 - each part of a bundle is named
     report_html: Opener | None = None,
     result_digest: str | None = None,
     vkey: VerifierKey | None = None,
+    consistency: Mapping[int, tuple[bytes, ...]] | None = None,
+    verifier: bytes | None = None,
 ) -> BundleInfo:
     """Write a bundle that appears complete or not at all, and return what it says.
 
@@ -202,40 +209,107 @@ def write_bundle(  # noqa: PLR0913 - each part of a bundle is named
         FormatError: the checkpoint is not one, or a name may not be a member's.
     """
     origin = read_unverified(checkpoint_note).origin
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
-        with draft.open("xb") as file, zipfile.ZipFile(file, "w") as archive:
-            _put_bytes(archive, CHECKPOINT, checkpoint_note.encode("utf-8"))
-            count = _put_entries(archive, entries)
-            for name, opener in (
-                (REPORT_JSON, report_json),
-                (REPORT_HTML, report_html),
-            ):
-                if opener is not None:
-                    _put_stream(archive, name, opener, zipfile.ZIP_DEFLATED)
-            listed = []
-            for source in artifacts:
-                member = ARTIFACTS + source.name
-                check_member_name(member)
-                # Parquet is compressed already.
-                digest, size = _put_stream(
-                    archive, member, source.open, zipfile.ZIP_STORED
-                )
-                listed.append(ArtifactInfo(source.name, digest, size))
-            info = BundleInfo(
-                run=run,
-                origin=origin,
-                vkey=None if vkey is None else str(vkey),
-                result_digest=result_digest,
-                entries=count,
-                artifacts=tuple(listed),
-            )
-            _put_bytes(archive, INFO, info.to_bytes())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    with BundleWriter(path) as writer:
+        writer.put(CHECKPOINT, checkpoint_note.encode("utf-8"))
+        count = writer.put_entries(entries)
+        if consistency is not None:
+            writer.put_consistency(consistency)
+        if verifier is not None:
+            writer.put(VERIFIER, verifier)
+        for name, opener in ((REPORT_JSON, report_json), (REPORT_HTML, report_html)):
+            if opener is not None:
+                writer.put_stream(name, opener, zipfile.ZIP_DEFLATED)
+        listed = []
+        for source in artifacts:
+            member = ARTIFACTS + source.name
+            check_member_name(member)
+            # Parquet is compressed already.
+            digest, size = writer.put_stream(member, source.open, zipfile.ZIP_STORED)
+            listed.append(ArtifactInfo(source.name, digest, size))
+        info = BundleInfo(
+            run=run,
+            origin=origin,
+            vkey=None if vkey is None else str(vkey),
+            result_digest=result_digest,
+            entries=count,
+            artifacts=tuple(listed),
+        )
+        writer.put(INFO, info.to_bytes())
     return info
+
+
+class BundleWriter:
+    """A zip file that appears under its name when it is complete, or never."""
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is written yet."""
+        self._path = path
+        self._draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+
+    def __enter__(self) -> Self:
+        self._file = self._draft.open("xb")
+        self._archive = zipfile.ZipFile(self._file, "w")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._archive.close()
+            self._file.close()
+            if kind is None:
+                self._draft.replace(self._path)
+        finally:
+            self._file.close()
+            self._draft.unlink(missing_ok=True)
+
+    def put(self, name: str, data: bytes) -> None:
+        """The archive has this member."""
+        self._archive.writestr(_member(name, zipfile.ZIP_DEFLATED), data)
+
+    def put_entries(self, entries: Iterable[BundleEntry]) -> int:
+        """Return how many entries the archive has now."""
+        count = 0
+        member = _member(ENTRIES, zipfile.ZIP_DEFLATED)
+        with self._archive.open(member, "w", force_zip64=True) as out:
+            for entry in entries:
+                out.write(entry.to_line() + b"\n")
+                count += 1
+        return count
+
+    def put_consistency(self, proofs: Mapping[int, tuple[bytes, ...]]) -> None:
+        """The archive proves that trees of these sizes begin the bundle's tree."""
+        lines = [
+            canonical_bytes(
+                {
+                    "size": size,
+                    "proof": [base64.b64encode(step).decode() for step in proof],
+                }
+            )
+            + b"\n"
+            for size, proof in sorted(proofs.items())
+        ]
+        self.put(CONSISTENCY, b"".join(lines))
+
+    def put_stream(
+        self, name: str, opener: Opener, compression: int
+    ) -> tuple[str, int]:
+        """Return the digest and the size of what the archive has under this name."""
+        digest = hashlib.sha256()
+        size = 0
+        member = _member(name, compression)
+        with (
+            opener() as source,
+            self._archive.open(member, "w", force_zip64=True) as out,
+        ):
+            while chunk := source.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+                out.write(chunk)
+        return digest.hexdigest(), size
 
 
 class Bundle:
@@ -261,6 +335,26 @@ class Bundle:
     ) -> None:
         self.archive.__exit__(kind, error, trace)
 
+    def schema(self) -> object:
+        """Return what bundle.json says of its own form.
+
+        Raises:
+            FormatError: missing, damaged or no JSON object.
+        """
+        try:
+            fields = json.loads(self.info_bytes())
+        except (ValueError, RecursionError) as exc:
+            raise FormatError(f"{INFO} is not JSON") from exc
+        return fields.get("schema") if isinstance(fields, dict) else None
+
+    def info_bytes(self) -> bytes:
+        """Return the bytes of bundle.json.
+
+        Raises:
+            FormatError: missing or damaged.
+        """
+        return self.archive.read(INFO, _MAX_INFO_BYTES)
+
     def info(self) -> BundleInfo:
         """Return what bundle.json says.
 
@@ -268,7 +362,7 @@ class Bundle:
             UnknownSchemaError: another schema.
             FormatError: missing, damaged or malformed.
         """
-        return BundleInfo.parse(self.archive.read(INFO, _MAX_INFO_BYTES))
+        return BundleInfo.parse(self.info_bytes())
 
     def checkpoint_note(self) -> str:
         """Return the text of checkpoint.txt.
@@ -289,40 +383,28 @@ class Bundle:
         """
         return self.archive.lines(ENTRIES, _MAX_LINE_BYTES)
 
-    def unlisted(self, info: BundleInfo) -> list[str]:
+    def consistency(self) -> dict[int, tuple[bytes, ...]]:
+        """Return the proofs that smaller trees begin this one, by their sizes.
+
+        Raises:
+            FormatError: the member is damaged.
+        """
+        if CONSISTENCY not in self.archive:
+            return {}
+        proofs: dict[int, tuple[bytes, ...]] = {}
+        for line in self.archive.lines(CONSISTENCY, _MAX_LINE_BYTES):
+            try:
+                fields = json.loads(line)
+                steps = [decode_base64(step, "hash") for step in fields["proof"]]
+                proofs[int(fields["size"])] = tuple(steps)
+            except (ValueError, KeyError, TypeError, RecursionError) as exc:
+                raise FormatError(f"{CONSISTENCY} holds a line that is none") from exc
+        return proofs
+
+    def unlisted(self, names: Iterable[str]) -> list[str]:
         """Return the members that no part of the bundle accounts for."""
-        known = {INFO, CHECKPOINT, ENTRIES, REPORT_JSON, REPORT_HTML}
-        known.update(ARTIFACTS + item.name for item in info.artifacts)
+        known = {INFO, CHECKPOINT, ENTRIES, CONSISTENCY, *names}
         return sorted(self.archive.names - known)
-
-
-def _put_entries(archive: zipfile.ZipFile, entries: Iterable[BundleEntry]) -> int:
-    count = 0
-    with archive.open(
-        _member(ENTRIES, zipfile.ZIP_DEFLATED), "w", force_zip64=True
-    ) as out:
-        for entry in entries:
-            out.write(entry.to_line() + b"\n")
-            count += 1
-    return count
-
-
-def _put_bytes(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    archive.writestr(_member(name, zipfile.ZIP_DEFLATED), data)
-
-
-def _put_stream(
-    archive: zipfile.ZipFile, name: str, opener: Opener, compression: int
-) -> tuple[str, int]:
-    digest = hashlib.sha256()
-    size = 0
-    member = _member(name, compression)
-    with opener() as source, archive.open(member, "w", force_zip64=True) as out:
-        while chunk := source.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-            out.write(chunk)
-    return digest.hexdigest(), size
 
 
 def _member(name: str, compression: int) -> zipfile.ZipInfo:

@@ -17,53 +17,80 @@ from typing import Final
 
 from ledger.bundle import (
     ARTIFACTS,
-    CHECKPOINT,
     ENTRIES,
     INFO,
     REPORT_HTML,
     REPORT_JSON,
+    VERIFIER,
     Bundle,
-    BundleEntry,
     BundleInfo,
 )
-from ledger.checkpoint import Checkpoint, VerifierKey, verify_note
+from ledger.bundle_evidence import Evidence, Outside
+from ledger.checkpoint import VerifierKey
 from ledger.entries import Action, Entry
-from ledger.errors import (
-    DamagedBundleError,
-    FormatError,
-    ProofError,
-    SignatureError,
-    UnknownSchemaError,
-)
-from ledger.failures import FailureKind, FailureLog, Verdict, Window
-from ledger.merkle import leaf_hash, verify_inclusion
-from ledger.note import Note
+from ledger.errors import DamagedBundleError, FormatError, UnknownSchemaError
+from ledger.failures import FailureKind, FailureLog, Verdict
+from ledger.item_bundle import SCHEMA as ITEM_SCHEMA
+from ledger.item_verifier import ItemCheck
 
 _MAX_REPORT_BYTES: Final = 1 << 30
 
 
-def verify_bundle(path: Path, key: VerifierKey | None = None) -> Verdict:
+def verify_bundle(
+    path: Path,
+    key: VerifierKey | None = None,
+    *,
+    anchors: tuple[str, ...] = (),
+    earlier: tuple[str, ...] = (),
+) -> Verdict:
     """Return the verdict over a bundle; without a key from outside it says so.
+
+    Args:
+        path: A bundle of a run, or of one item.
+        key: The ledger's public key, got from outside.
+        anchors: Signed notes from places out of the ledger's owner's reach.
+        earlier: Signed notes that whoever verifies has kept.
 
     Raises:
         BundleError: the file cannot be read or is no zip file at all.
     """
     log = FailureLog()
-    check = _Check(log=log, key=key)
+    outside = Outside(key=key, anchors=anchors, earlier=earlier)
+    check: _Check | ItemCheck | None = None
     try:
         with Bundle(path) as bundle:
-            check.run(bundle)
+            evidence = Evidence(bundle, log, outside)
+            try:
+                is_item = bundle.schema() == ITEM_SCHEMA
+                check = ItemCheck(evidence) if is_item else _Check(evidence)
+                check.run()
+            except UnknownSchemaError as exc:
+                log.add(FailureKind.UNKNOWN_SCHEMA, INFO, str(exc))
+            except FormatError as exc:
+                log.add(FailureKind.BAD_BUNDLE, INFO, str(exc))
     except DamagedBundleError as exc:
         log.add(FailureKind.BAD_BUNDLE, path.name, str(exc))
+    if check is None:
+        return Verdict(
+            entries=0,
+            covered=0,
+            first=None,
+            last=None,
+            key_pinned=key is not None,
+            failures=log.result(),
+        )
+    seen = check.evidence
     return Verdict(
-        entries=check.count,
-        covered=check.covered,
-        first=check.window.first,
-        last=check.window.last,
+        entries=seen.count,
+        covered=seen.covered,
+        first=seen.window.first,
+        last=seen.window.last,
         key_pinned=key is not None,
         failures=log.result(),
         artifacts=check.artifacts,
-        result_digest=None if check.finalised is None else check.finalised.digest,
+        result_digest=check.result_digest,
+        anchored=seen.anchored,
+        item=check.item,
     )
 
 
@@ -78,133 +105,49 @@ class _Finished:
 
 @dataclass(slots=True)
 class _Check:
-    """One verification under way, and what the entries of the run have said."""
+    """The check of a run's bundle, and what the entries of the run have said."""
 
-    log: FailureLog
-    key: VerifierKey | None
-    window: Window = field(default_factory=Window)
-    count: int = 0
-    covered: int = 0
+    evidence: Evidence
     artifacts: int = 0
-    #: How many entries tell of this run.
-    own: int = 0
     #: Promises by object key, and the key that each shard ended with.
     promised: dict[str, _Finished] = field(default_factory=dict)
     final_key: dict[str, str | None] = field(default_factory=dict)
     planned: Entry | None = None
     finalised: Entry | None = None
     report: Entry | None = None
+    item: None = None
 
-    def run(self, bundle: Bundle) -> None:
+    @property
+    def log(self) -> FailureLog:
+        """What has been found so far."""
+        return self.evidence.log
+
+    @property
+    def result_digest(self) -> str | None:
+        """What the run:finalised entry states."""
+        return None if self.finalised is None else self.finalised.digest
+
+    def run(self) -> None:
         """Every part of the bundle has been held against the others."""
-        try:
-            info = bundle.info()
-        except UnknownSchemaError as exc:
-            self.log.add(FailureKind.UNKNOWN_SCHEMA, INFO, str(exc))
-            return
-        except FormatError as exc:
-            self.log.add(FailureKind.BAD_BUNDLE, INFO, str(exc))
-            return
-        for name in bundle.unlisted(info):
+        bundle = self.evidence.bundle
+        info = bundle.info()
+        for name in bundle.unlisted(
+            (
+                REPORT_JSON,
+                REPORT_HTML,
+                VERIFIER,
+                *(ARTIFACTS + item.name for item in info.artifacts),
+            )
+        ):
             self.log.add(
                 FailureKind.BAD_BUNDLE, name, "no part of the bundle accounts for it"
             )
-        head = self._checkpoint(bundle, info)
-        self._entries(bundle, info, head)
+        self.evidence.read_head(info.origin, info.vkey)
+        self.evidence.read_entries(info.run, self._remember)
+        self.evidence.compare_outside()
         self._completeness(info)
         self._artifacts(bundle, info)
         self._reports(bundle)
-
-    # The signed head
-
-    def _checkpoint(self, bundle: Bundle, info: BundleInfo) -> "_SignedHead":
-        try:
-            note = Note.parse(bundle.checkpoint_note())
-            checkpoint = Checkpoint.parse(note.text)
-        except FormatError as exc:
-            self.log.add(FailureKind.BAD_SIGNATURE, CHECKPOINT, str(exc))
-            return _SignedHead(None, is_signed=False)
-        if checkpoint.origin != info.origin:
-            self.log.add(
-                FailureKind.INCONSISTENT,
-                INFO,
-                "the bundle and its checkpoint name different ledgers",
-                expected=checkpoint.origin,
-                got=info.origin,
-            )
-        try:
-            key = self.key or _hinted_key(info)
-            verify_note(note, key)
-        except (SignatureError, FormatError) as exc:
-            self.log.add(FailureKind.BAD_SIGNATURE, CHECKPOINT, str(exc))
-            return _SignedHead(checkpoint, is_signed=False)
-        return _SignedHead(checkpoint, is_signed=True)
-
-    # Entries
-
-    def _entries(self, bundle: Bundle, info: BundleInfo, head: "_SignedHead") -> None:
-        previous = -1
-        try:
-            for number, line in enumerate(bundle.entry_lines(), start=1):
-                self.count += 1
-                try:
-                    stored = BundleEntry.parse(line)
-                except FormatError as exc:
-                    where = f"{ENTRIES} line {number}"
-                    self.log.add(FailureKind.ENTRY_MISMATCH, where, str(exc))
-                    continue
-                if stored.index <= previous:
-                    self.log.add(
-                        FailureKind.INCONSISTENT,
-                        f"entry {stored.index}",
-                        f"the index does not come after {previous}",
-                    )
-                previous = stored.index
-                self._entry(stored, info, head)
-        except DamagedBundleError as exc:
-            self.log.add(FailureKind.ENTRY_MISMATCH, ENTRIES, str(exc))
-
-    def _entry(
-        self, stored: BundleEntry, info: BundleInfo, head: "_SignedHead"
-    ) -> None:
-        where = f"entry {stored.index}"
-        if head.checkpoint is not None:
-            self._proof(where, stored, head.checkpoint, is_signed=head.is_signed)
-        try:
-            entry = Entry.parse(stored.body)
-        except UnknownSchemaError as exc:
-            self.log.add(FailureKind.UNKNOWN_SCHEMA, where, str(exc))
-            return
-        except FormatError as exc:
-            self.log.add(FailureKind.ENTRY_MISMATCH, where, str(exc))
-            return
-        self.window.see(entry)
-        if f"{entry.object}/".startswith(f"run/{info.run}/"):
-            self.own += 1
-            self._remember(stored.index, entry)
-
-    def _proof(
-        self, where: str, stored: BundleEntry, head: Checkpoint, *, is_signed: bool
-    ) -> None:
-        if stored.index >= head.size:
-            self.log.add(
-                FailureKind.NOT_COVERED,
-                where,
-                f"the entry is newer than the checkpoint of {head.size} entries",
-            )
-            return
-        try:
-            verify_inclusion(
-                leaf_hash(stored.body),
-                stored.index,
-                head.size,
-                stored.proof,
-                head.root,
-            )
-        except ProofError as exc:
-            self.log.add(FailureKind.ENTRY_MISMATCH, where, str(exc))
-        else:
-            self.covered += is_signed
 
     def _remember(self, index: int, entry: Entry) -> None:
         match entry.action:
@@ -239,17 +182,13 @@ class _Check:
     # What the entries promise
 
     def _completeness(self, info: BundleInfo) -> None:
-        if self.count != info.entries:
+        if self.evidence.count != info.entries:
             self.log.add(
                 FailureKind.MISSING_ENTRIES,
                 ENTRIES,
                 "the bundle does not have as many entries as it says",
                 expected=str(info.entries),
-                got=str(self.count),
-            )
-        if not self.own:
-            self.log.add(
-                FailureKind.MISSING_ENTRIES, f"run/{info.run}", "no entry tells of it"
+                got=str(self.evidence.count),
             )
         if self.finalised is None:
             if info.result_digest is not None:
@@ -386,15 +325,3 @@ class _Check:
                 expected=recorded,
                 got=str(stated),
             )
-
-
-@dataclass(frozen=True, slots=True)
-class _SignedHead:
-    checkpoint: Checkpoint | None
-    is_signed: bool
-
-
-def _hinted_key(info: BundleInfo) -> VerifierKey:
-    if info.vkey is None:
-        raise SignatureError("no key was given and the bundle hints at none")
-    return VerifierKey.parse(info.vkey)

@@ -229,6 +229,10 @@ class SigningKey:
         )
         return f"{_NAME_LINE}{self.name}\n".encode() + block
 
+    def sign_bytes(self, message: bytes) -> bytes:
+        """Return the bare signature over a message."""
+        return self._private.sign(message)
+
     def sign(self, checkpoint: Checkpoint) -> str:
         """Return the signed note of a checkpoint."""
         return self.sign_text(checkpoint.to_text())

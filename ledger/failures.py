@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a verification found: the kinds of integrity failure and the verdict."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from ledger.entries import Entry, rfc3339
 
@@ -27,6 +28,8 @@ class FailureKind(StrEnum):
     ROW_MISMATCH = "row_mismatch"
     UNKNOWN_SCHEMA = "unknown_schema"
     NOT_COVERED = "not_covered"
+    #: No copy out of our reach covers it: the newest entries could still be exchanged.
+    NOT_ANCHORED = "not_anchored"
     #: A bundle that is unsafe to unpack or lacks one of its own parts.
     BAD_BUNDLE = "bad_bundle"
 
@@ -71,6 +74,10 @@ class Verdict:
     artifacts: int = 0
     #: What the run:finalised entry states; worth as much as `ok` says.
     result_digest: str | None = None
+    #: Entries that an anchor vouches for; None where no anchor was given.
+    anchored: int | None = None
+    #: The record of the one item that a bundle is about.
+    item: Mapping[str, Any] | None = None
 
     @property
     def ok(self) -> bool:
@@ -90,6 +97,8 @@ class Verdict:
             "key_pinned": self.key_pinned,
             "artifacts": self.artifacts,
             "result_digest": self.result_digest,
+            "anchored": self.anchored,
+            "item": self.item,
             "failures": [failure.to_json() for failure in self.failures],
         }
 
@@ -103,6 +112,10 @@ class Verdict:
             lines.append(f"artifacts: {self.artifacts} hashed again")
         if self.result_digest:
             lines.append(f"result digest: {self.result_digest}")
+        if self.item is not None:
+            lines += [f"item {name}: {value}" for name, value in self.item.items()]
+        if self.anchored is not None:
+            lines.append(f"anchored: the first {self.anchored} entries of the ledger")
         if self.first and self.last:
             lines.append(f"window: {rfc3339(self.first)} to {rfc3339(self.last)}")
         lines.append(

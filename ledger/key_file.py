@@ -76,6 +76,20 @@ def save_verifier(path: Path, key: VerifierKey) -> None:
     path.write_text(f"{key}\n", encoding="utf-8")
 
 
+def save_new_key(path: Path, key: SigningKey) -> None:
+    """The file holds this key, readable by its owner alone; an existing one stays.
+
+    Raises:
+        KeyFileError: the file cannot be written.
+    """
+    try:
+        _create(path, key)
+    except OSError as exc:
+        raise KeyFileError(
+            f"key file {path} cannot be written: {exc.strerror}."
+        ) from exc
+
+
 def _check_private(path: Path, found: os.stat_result) -> None:
     if os.name == "posix" and found.st_mode & 0o077:
         mode = stat.S_IMODE(found.st_mode)

@@ -8,7 +8,7 @@ proofs are cut from. The `verify_` functions need neither.
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ledger.errors import FormatError, ProofError
 
@@ -79,17 +79,24 @@ class CompactRange:
         """The subtree roots as hexadecimal text, ready for a JSON column."""
         return [part.hex() for part in self._frontier]
 
-    def append(self, leaf: bytes) -> None:
-        """The range now ends with this leaf hash."""
+    def append(self, leaf: bytes) -> list[bytes]:
+        """The range now ends with this leaf hash.
+
+        Returns:
+            The subtrees that it completes: of two leaves, of four, and so on.
+        """
         if len(leaf) != HASH_SIZE:
             raise FormatError(f"leaf hash has {len(leaf)} bytes, expected {HASH_SIZE}")
         merged = leaf
+        completed = []
         size = self._size
         while size & 1:  # two subtrees of one height become one of the next
             merged = node_hash(self._frontier.pop(), merged)
+            completed.append(merged)
             size >>= 1
         self._frontier.append(merged)
         self._size += 1
+        return completed
 
     def root(self) -> bytes:
         """Return the Merkle tree hash of all leaves (RFC 6962 section 2.1)."""
@@ -99,6 +106,63 @@ class CompactRange:
         for left in reversed(self._frontier[:-1]):
             root = node_hash(left, root)
         return root
+
+
+#: Gives the root over the leaves from the first index up to the second.
+Subtree = Callable[[int, int], bytes]
+
+
+def inclusion_path(subtree: Subtree, index: int, size: int) -> list[bytes]:
+    """Return PATH(index, D[size]) of a tree whose subtrees can be asked for.
+
+    Raises:
+        ProofError: the index is not below the size.
+
+    Source: RFC 6962, section 2.1.1.
+    """
+    if not 0 <= index < size:
+        raise ProofError(f"leaf {index} is not in a tree of {size} leaves")
+    path: list[bytes] = []
+    low, high = 0, size
+    while high - low > 1:
+        middle = low + split_at(high - low)
+        if index < middle:
+            path.append(subtree(middle, high))
+            high = middle
+        else:
+            path.append(subtree(low, middle))
+            low = middle
+    path.reverse()  # the clause lists them from the leaf up
+    return path
+
+
+def consistency_path(subtree: Subtree, first: int, second: int) -> list[bytes]:
+    """Return PROOF(first, D[second]) of a tree whose subtrees can be asked for.
+
+    Raises:
+        ProofError: the sizes are not 0 < first <= second.
+
+    Source: RFC 6962, section 2.1.2.
+    """
+    if not 0 < first <= second:
+        raise ProofError(
+            f"no consistency proof from {first} to {second} leaves: expected "
+            "0 < first <= second"
+        )
+    path: list[bytes] = []
+    low, high = 0, second
+    while high != first:
+        middle = low + split_at(high - low)
+        if first <= middle:
+            path.append(subtree(middle, high))
+            high = middle
+        else:
+            path.append(subtree(low, middle))
+            low = middle
+    if low:  # the flag b of SUBPROOF: the verifier cannot know this subtree
+        path.append(subtree(low, high))
+    path.reverse()
+    return path
 
 
 class HashTree:
@@ -146,20 +210,7 @@ class HashTree:
         Source: RFC 6962, section 2.1.1.
         """
         self._check_size(size)
-        if not 0 <= index < size:
-            raise ProofError(f"leaf {index} is not in a tree of {size} leaves")
-        path: list[bytes] = []
-        low, high = 0, size
-        while high - low > 1:
-            middle = low + _split(high - low)
-            if index < middle:
-                path.append(self._range(middle, high))
-                high = middle
-            else:
-                path.append(self._range(low, middle))
-                low = middle
-        path.reverse()  # the clause lists them from the leaf up
-        return path
+        return inclusion_path(self._range, index, size)
 
     def consistency_proof(self, first: int, second: int) -> list[bytes]:
         """Return PROOF(first, D[second]): that the first tree begins the second.
@@ -170,25 +221,7 @@ class HashTree:
         Source: RFC 6962, section 2.1.2.
         """
         self._check_size(second)
-        if not 0 < first <= second:
-            raise ProofError(
-                f"no consistency proof from {first} to {second} leaves: expected "
-                "0 < first <= second"
-            )
-        path: list[bytes] = []
-        low, high = 0, second
-        while high != first:
-            middle = low + _split(high - low)
-            if first <= middle:
-                path.append(self._range(middle, high))
-                high = middle
-            else:
-                path.append(self._range(low, middle))
-                low = middle
-        if low:  # the flag b of SUBPROOF: the verifier cannot know this subtree
-            path.append(self._range(low, high))
-        path.reverse()
-        return path
+        return consistency_path(self._range, first, second)
 
     def _check_size(self, size: int) -> None:
         if not 0 <= size <= len(self):
@@ -200,7 +233,7 @@ class HashTree:
             height = width.bit_length() - 1
             start = (low >> height) * HASH_SIZE
             return bytes(self._levels[height][start : start + HASH_SIZE])
-        middle = low + _split(width)
+        middle = low + split_at(width)
         return node_hash(self._range(low, middle), self._range(middle, high))
 
 
@@ -328,7 +361,7 @@ def _trailing_ones(number: int) -> int:
     return _trailing_zeros(number + 1)
 
 
-def _split(width: int) -> int:
+def split_at(width: int) -> int:
     """Return the largest power of two below the width (RFC 6962 section 2.1)."""
     return 1 << ((width - 1).bit_length() - 1)
 

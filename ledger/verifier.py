@@ -18,6 +18,7 @@ from ledger.errors import FormatError, SignatureError, UnknownSchemaError
 from ledger.failures import Failure, FailureKind, FailureLog, Verdict, Window
 from ledger.merkle import CompactRange, leaf_hash
 from ledger.note import Note
+from ledger.succession import KeyRing, Link
 
 __all__ = [
     "LEDGER_HEAD",
@@ -52,6 +53,7 @@ def examine_entries(
     *,
     cover_until: int | None = None,
     stated: CompactRange | None = None,
+    links: Iterable[Link] = (),
 ) -> Verdict:
     """Return the verdict over a whole ledger, read from index 0 in order.
 
@@ -63,15 +65,23 @@ def examine_entries(
             (other runs may still be writing); None asks for all of them.
         stated: what the store itself says of the ledger's head, read before the
             entries; nobody has signed that, but entries must not fall short of it.
+        links: where one key handed over to another, as the entries say.
     """
     log = FailureLog()
-    heads = _read_checkpoints(checkpoints, key, log)
+    ring = None if key is None else KeyRing.of(key, links)
+    heads = _read_checkpoints(checkpoints, ring, log)
     ordered = deque(sorted(heads, key=lambda head: head.checkpoint.size))
     walk = _Walk(log, ordered, stated=stated)
     walk.pass_heads()
     for index, body, stored in entries:
         walk.take(index, body, stored)
     walk.finish(cover_until)
+    if ring is not None and walk.covered <= ring.vouched_from:
+        log.add(
+            FailureKind.BAD_SIGNATURE,
+            f"entry {ring.vouched_from}",
+            "the key is said to follow another one, and nothing that it signed says so",
+        )
     return Verdict(
         entries=walk.count,
         covered=walk.covered,
@@ -89,7 +99,7 @@ class _Head:
 
 
 def _read_checkpoints(
-    notes: Iterable[str], key: VerifierKey | None, log: FailureLog
+    notes: Iterable[str], ring: KeyRing | None, log: FailureLog
 ) -> list[_Head]:
     heads: dict[tuple[str, int, bytes], _Head] = {}
     for number, text in enumerate(notes):
@@ -100,9 +110,9 @@ def _read_checkpoints(
             log.add(FailureKind.BAD_SIGNATURE, f"checkpoint number {number}", str(exc))
             continue
         is_signed = True
-        if key is not None:
+        if ring is not None:
             try:
-                verify_note(note, key)
+                verify_note(note, ring.key_for(checkpoint.size))
             except SignatureError as exc:
                 is_signed = False
                 where = f"checkpoint {checkpoint.size}"

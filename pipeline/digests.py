@@ -139,7 +139,23 @@ def record_digest(
         content_sha256: Digest of the input's bytes, unsalted; None if it was not read.
         truth_sha256: The same of the ground-truth mask; None if there is none.
     """
-    record = {
+    record = canonical_record(
+        result, content_sha256=content_sha256, truth_sha256=truth_sha256
+    )
+    return hashlib.sha256(canonical_bytes(record)).digest()
+
+
+def canonical_record(
+    result: ItemResult, *, content_sha256: str | None, truth_sha256: str | None = None
+) -> dict[str, Any]:
+    """Return what counts of one item: no time, place, token or salt.
+
+    Args:
+        result: The item as stored.
+        content_sha256: Digest of the input's bytes, unsalted; None if it was not read.
+        truth_sha256: The same of the ground-truth mask; None if there is none.
+    """
+    record: dict[str, Any] = {
         "index": result.item_index,
         "input": content_sha256,
         "status": result.status.value,
@@ -165,7 +181,7 @@ def record_digest(
     }
     if truth_sha256 is not None:
         record["truth"] = truth_sha256
-    return hashlib.sha256(canonical_bytes(record)).digest()
+    return record
 
 
 def _later_fields(result: ItemResult) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from ledger.checkpoint import SigningKey
 from pipeline.aggregation import Aggregate, ItemRow, MetricSummary
+from pipeline.anchoring import anchor_names
 from pipeline.change_measuring import change_since
 from pipeline.criteria import AGGREGATES, DRIFT, evaluate, parse_criterion
 from pipeline.criteria import Verdict as CriterionOutcome
@@ -103,7 +104,7 @@ def finalise(
         except FencedOutError:
             return None
     if key is not None:
-        write_signed_checkpoint(services, key)
+        write_signed_checkpoint(services, key, anchor_now=True)
     return state
 
 
@@ -252,6 +253,8 @@ def _report_inputs(
             checkpoint="the table checkpoints of the database",
             verify_command=_verify_command(run.id, key),
             artifacts=f"runs/{run.id}/shards/",
+            anchors=anchor_names(services),
+            exposure_window_s=services.settings.anchor_interval_s,
         ),
         not_comparable=run.not_comparable,
         change=change,

@@ -7,7 +7,7 @@ from typing import Any
 from ledger.entries import Action
 from pipeline.deeds import record_deed
 from pipeline.domain import ItemResult
-from pipeline.item_listing import item_named
+from pipeline.item_finding import require_item
 from pipeline.labels import ClassNames
 from pipeline.reports.formats import number
 from pipeline.reports.pictures import panel_png
@@ -15,9 +15,8 @@ from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.spec import AuditSpec, Gallery
 from pipeline.stored_items import ItemLookup, pixels_of
-from storage.errors import StateConflictError, UnknownRunError
+from storage.errors import StateConflictError
 from storage.items import find_items
-from storage.manifests import find_location
 from storage.runs import list_shards
 from storage.tables import LocationTable, RunTable, ShardTable
 
@@ -37,14 +36,7 @@ def view_item(services: Services, run: RunTable, item: str) -> ItemView:
         UnknownRunError: the run has no such item, or several of that name.
         StateConflictError: its shard is not done yet.
     """
-    location = find_location(services.engine, run.id, item)
-    if location is None:
-        location = item_named(services, run, item)
-    if location is None:
-        raise UnknownRunError(
-            f"The run {run.id} has no item '{item}'; items are counted from 0 to "
-            f"{run.items_total - 1}."
-        )
+    location = require_item(services, run, item)
     lookup = ItemLookup(services, list_shards(services.engine, run.id))
     result = lookup.find(location.item_index)
     if result is None:

@@ -13,6 +13,7 @@ from ledger.errors import BrokenLedgerError, FormatError, KeyFileError
 from ledger.failures import FailureKind, Verdict
 from ledger.head_file import load_head
 from ledger.merkle import CompactRange
+from ledger.succession import KeyRing
 from ledger.verifier import LEDGER_HEAD, examine_entries
 from pipeline.findings import Findings
 from pipeline.local_key import head_file, local_verifier
@@ -26,12 +27,14 @@ def check_ledger(
 ) -> Verdict:
     """Return the verdict on the whole ledger; its failures are among the findings."""
     before = _stated(services, findings)
+    ring = None if key is None else KeyRing.of(key, said.links)
     verdict = examine_entries(
         read_entries(services.engine),
-        _notes(services, key, findings),
+        _notes(services, ring, findings),
         key,
         cover_until=_must_be_covered(said, before),
         stated=before,
+        links=said.links,
     )
     findings.take(verdict.failures)
     # Read again: entries may have come while the others were checked.
@@ -73,9 +76,9 @@ def _must_be_covered(said: RunEntries, stated: CompactRange | None) -> int:
 
 
 def _notes(
-    services: Services, key: VerifierKey | None, findings: Findings
+    services: Services, ring: KeyRing | None, findings: Findings
 ) -> Iterator[str]:
-    """Yield every signed note, the one beside the key included."""
+    """Yield every signed note, those of the anchors and beside the key included."""
     for size, root, note in read_checkpoints(services.engine):
         try:
             checkpoint = read_unverified(note)
@@ -91,8 +94,19 @@ def _notes(
                     got=f"{size} {root.hex()}",
                 )
         yield note
+    if services.settings.anchor_urls:
+        from pipeline.anchoring import anchored_notes  # noqa: PLC0415 - boto3, perhaps
+
+        yield from (note for _place, note in anchored_notes(services))
+    yield from _remembered(services, ring, findings)
+
+
+def _remembered(
+    services: Services, ring: KeyRing | None, findings: Findings
+) -> Iterator[str]:
+    """Yield the note beside the key, where it is one of this ledger's keys."""
     local = local_verifier(services.settings)
-    if local is None or local != key:
+    if local is None or ring is None or local not in ring.keys:
         # The key beside us is not this ledger's; what it has signed is another one.
         return
     try:

@@ -4,11 +4,14 @@
 import errno
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from ledger.entries import Action
 from pipeline.deeds import record_deed
 from pipeline.evidence import require_covered, write_run_bundle
+from pipeline.item_evidence import write_evidence_of_item
+from pipeline.item_finding import require_item
 from pipeline.services import Services
 from pipeline.signing import seal
 from storage.tables import RunTable
@@ -26,13 +29,13 @@ def hand_out_report(
         StateConflictError: no checkpoint covers the run's end yet.
     """
     if bundle is not None:
-        _require_writable(bundle)
+        require_writable(bundle)
         seal(services)
         require_covered(services, run)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         for kind in ("html", "json"):
-            _require_writable(out / f"report.{kind}")
+            require_writable(out / f"report.{kind}")
     record_deed(services, Action.REPORT_READ, f"run/{run.id}")
     paths = [] if out is None else _copy_report(services, run, out)
     if bundle is not None:
@@ -41,7 +44,36 @@ def hand_out_report(
     return paths
 
 
-def _require_writable(path: Path) -> None:
+def hand_out_evidence(
+    services: Services,
+    run: RunTable,
+    path: Path,
+    *,
+    item: str | None = None,
+    since: Sequence[str] = (),
+) -> None:
+    """The evidence of a run, or of one of its items, is at the path.
+
+    Raises:
+        OSError: the path cannot be written to.
+        UnknownRunError: the run has no such item.
+        StateConflictError: no checkpoint covers the run's end yet.
+    """
+    require_writable(path)
+    location = None if item is None else require_item(services, run, item)
+    seal(services)
+    require_covered(services, run)
+    name = f"run/{run.id}"
+    if location is None:
+        record_deed(services, Action.EVIDENCE_EXPORTED, name)
+        write_run_bundle(services, run, path, since=since)
+    else:
+        name = f"{name}/item/{location.item_id}"
+        record_deed(services, Action.EVIDENCE_EXPORTED, name)
+        write_evidence_of_item(services, run, location, path, since=since)
+
+
+def require_writable(path: Path) -> None:
     """Nothing happens if a file can be put there.
 
     Raises:

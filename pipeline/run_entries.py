@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from ledger.entries import Action, Entry
 from ledger.errors import FormatError
+from ledger.succession import Link, read_link
 from pipeline.services import Services
 from storage.engine import reading
 from storage.ledger_writer import read_entries
@@ -30,6 +31,7 @@ class RunEntries:
         waiting: Entries of the run that are recorded and not yet in the ledger.
         planned, finalised, report: The last entry of each kind. A retry takes back
             that the run was finalised.
+        links: Where one signing key handed over to another, of any run.
     """
 
     last_index: int = -1
@@ -40,6 +42,7 @@ class RunEntries:
     report: Entry | None = None
     #: Nothing is left of the run but its row, because its time was over.
     purged: Entry | None = None
+    links: list[Link] = field(default_factory=list)
 
     @property
     def is_ordered(self) -> bool:
@@ -78,6 +81,9 @@ def entries_of(services: Services, run_id: str) -> RunEntries:
         body: entry for body in _outbox(services) if (entry := _own(body, run_id))
     }
     for index, body, _leaf in read_entries(services.engine):
+        link = read_link(index, body)
+        if link is not None:
+            said.links.append(link)
         entry = _own(body, run_id)
         if entry is not None:
             said.take(index, entry)

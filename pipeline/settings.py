@@ -88,6 +88,31 @@ class Settings(BaseSettings):
         max_length=200,
         description="Name of this ledger, the first line of each checkpoint.",
     )
+    anchors: str = Field(
+        default="",
+        description="Places out of reach that get copies of checkpoints, separated by "
+        "spaces: s3://bucket/prefix (with Object Lock) or file:///file; default: none.",
+    )
+    anchor_interval_s: float = Field(
+        default=3600,
+        gt=0,
+        description="Seconds between anchors while nothing ends; a run's end is "
+        "anchored at once. This is the exposure window.",
+    )
+    anchor_retention_days: int = Field(
+        default=2192,
+        ge=1,
+        description="Days for which an anchor in a bucket is locked; six years.",
+    )
+    anchor_s3_endpoint_url: str | None = Field(
+        default=None, description="Endpoint of the anchors' server; default: the same."
+    )
+    anchor_s3_access_key_id: SecretStr | None = Field(
+        default=None, description="Access key for anchors; default: the same."
+    )
+    anchor_s3_secret_access_key: SecretStr | None = Field(
+        default=None, description="Secret key for anchors; default: the same."
+    )
     allowed_roots: str | None = Field(
         default=None,
         description="Folders that specs may read from, separated like PATH; default: "
@@ -242,6 +267,11 @@ class Settings(BaseSettings):
     def resolved_signing_key(self) -> Path:
         """Where the ledger's signing key is, or would be made."""
         return self.signing_key or self.home / "ledger.key"
+
+    @property
+    def anchor_urls(self) -> tuple[str, ...]:
+        """The places that get copies of checkpoints."""
+        return tuple(self.anchors.split())
 
     @property
     def extra_roots(self) -> tuple[Path, ...] | None:

@@ -11,6 +11,7 @@ from pipeline.digests import record_digest
 from pipeline.domain import ItemResult
 from pipeline.errors import Reason
 from pipeline.findings import Findings
+from pipeline.leaf_checks import check_leaves, check_row_leaves
 from pipeline.packing import read_artifact
 from pipeline.run_entries import RunEntries
 from pipeline.services import Services
@@ -43,12 +44,18 @@ def check_shards(
                 )
             continue
         checked += 1
+        if entry is None:
+            findings.add(
+                FailureKind.MISSING_ENTRIES,
+                f"shard {shard.shard_index}",
+                f"The ledger has no entry that shard {shard.shard_index} finished.",
+            )
+            continue
         with findings.surviving(f"shard {shard.shard_index}"):
             if _promise_holds(shard, entry, findings):
-                rewritten = entry is not None and (
-                    entry.action is Action.SHARD_REWRITTEN
-                )
+                rewritten = entry.action is Action.SHARD_REWRITTEN
                 _check_artifact(services, shard, mine, findings, rewritten=rewritten)
+                check_leaves(shard, entry, findings)
     for index in sorted(promised):
         findings.add(
             FailureKind.ROW_MISMATCH,
@@ -90,15 +97,8 @@ class _Rows:
         return mine
 
 
-def _promise_holds(shard: ShardTable, entry: Entry | None, findings: Findings) -> bool:
+def _promise_holds(shard: ShardTable, entry: Entry, findings: Findings) -> bool:
     where = f"shard {shard.shard_index}"
-    if entry is None:
-        findings.add(
-            FailureKind.MISSING_ENTRIES,
-            where,
-            f"The ledger has no entry that shard {shard.shard_index} finished.",
-        )
-        return False
     details = entry.details
     pairs = {
         "sha256": (entry.digest, shard.sha256),
@@ -177,6 +177,7 @@ def _compare_rows(
             f"the database {len(rows)} rows, or their items differ.",
         )
         return
+    check_row_leaves(shard, rows, results, findings, rewritten=rewritten)
     for row, result in zip(rows, results, strict=True):
         digest = record_digest(
             result, content_sha256=row.input_sha256, truth_sha256=row.truth_sha256

@@ -18,6 +18,7 @@ from explain.errors import ExplainError
 from pipeline.domain import ItemResult, ManifestItem
 from pipeline.errors import AuditError, InfrastructureError
 from pipeline.executor import Executor
+from pipeline.item_leaves import SaltedLeaf, salted_leaves
 from pipeline.labels import ClassNames
 from pipeline.lease_keeper import LeaseKeeper
 from pipeline.memory_budget import MemoryBudget
@@ -193,14 +194,16 @@ def _work_on(
                     return Outcome.RELEASED
         artifact = _store(services, context, claim, results)
     counts = _counts(results)
+    leaves = salted_leaves(results, digests)
     with timed(telemetry, Stage.FINISH):
         finish_shard(
             services.engine,
             claim,
             artifact=artifact,
-            items=_rows(context.run_id, claim, results, digests),
+            items=_rows(context.run_id, claim, results, digests, leaves),
             counts=counts,
             not_comparable=halved,
+            leaves=[leaf.hash for leaf in leaves],
         )
     telemetry.items(done=counts["items_done"], failed=counts["items_failed"])
     return Outcome.FINISHED
@@ -284,6 +287,7 @@ def _rows(
     claim: Claim,
     results: list[ItemResult],
     digests: list[_Digests],
+    leaves: list[SaltedLeaf],
 ) -> list[dict[str, Any]]:
     return [
         {
@@ -309,8 +313,12 @@ def _rows(
             "metrics": dict(result.metrics),
             "absences": dict(result.absences),
             "record_digest": result.record_digest,
+            "leaf_index": place,
+            "leaf_salt": leaf.salt,
         }
-        for result, (content, truth) in zip(results, digests, strict=True)
+        for place, (result, (content, truth), leaf) in enumerate(
+            zip(results, digests, leaves, strict=True)
+        )
     ]
 
 

@@ -5,6 +5,7 @@ from ledger.checkpoint import Checkpoint, SigningKey, open_note
 from ledger.entries import Action
 from ledger.errors import FormatError, SignatureError
 from ledger.key_file import load_or_create, load_signing_key, save_verifier
+from pipeline.key_swap import finish_rotation
 from pipeline.local_key import VERIFIER_SUFFIX, head_file
 from pipeline.services import Services
 from storage.engine import transaction
@@ -23,6 +24,7 @@ def open_signing_key(services: Services) -> SigningKey:
     settings = services.settings
     path = settings.resolved_signing_key
     path.parent.mkdir(parents=True, exist_ok=True)
+    finish_rotation(settings)
     key = load_or_create(path, settings.ledger_origin)
     public = path.with_name(path.name + VERIFIER_SUFFIX)
     if not public.exists():
@@ -45,17 +47,33 @@ def _record_new_key(services: Services, key: SigningKey) -> None:
         )
 
 
-def write_signed_checkpoint(services: Services, key: SigningKey) -> Checkpoint:
+def write_signed_checkpoint(
+    services: Services, key: SigningKey, *, anchor_now: bool = False
+) -> Checkpoint:
     """Everything recorded so far is in the ledger and under a signed checkpoint.
+
+    Where an anchor is due, the checkpoint is copied there. A place that cannot be
+    reached stops nobody: the next signature tries again, `verify` and `doctor` tell.
+
+    Args:
+        services: Database and settings.
+        key: The ledger's key.
+        anchor_now: Whether an anchor is due in any case.
 
     Raises:
         ledger.errors.BrokenLedgerError: the ledger does not go on from what was
             signed last; nothing is signed.
     """
     settings = services.settings
-    return write_checkpoint(
+    checkpoint = write_checkpoint(
         services.engine, key, settings.ledger_origin, head_file(settings)
     )
+    if settings.anchor_urls:
+        # Only who has anchors pays for the import.
+        from pipeline.anchoring import anchor_ledger  # noqa: PLC0415
+
+        anchor_ledger(services, at_once=anchor_now)
+    return checkpoint
 
 
 def seal(services: Services) -> None:
@@ -73,6 +91,7 @@ def seal(services: Services) -> None:
     path = settings.resolved_signing_key
     if not path.exists() or unsigned_for(services.engine) is None:
         return
+    finish_rotation(settings)
     key = load_signing_key(path, settings.ledger_origin)
     if head_file(settings).exists() or _may_begin(services, key):
         write_signed_checkpoint(services, key)

@@ -7,9 +7,10 @@ the result digest and the report. Whatever does not hold is named.
 """
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ledger.checkpoint import VerifierKey
 from ledger.entries import Action
@@ -31,8 +32,14 @@ from storage.objects.errors import InvalidKeyError, ObjectNotFoundError
 from storage.states import RunState
 from storage.tables import RunTable
 
+if TYPE_CHECKING:
+    from pipeline.anchoring import AnchorState
+
 #: Failures beyond this number are counted, not listed.
 MOST_FAILURES = 100
+
+#: Intervals after which the end of a run must have been anchored.
+_OVERDUE = 2
 
 
 def verify_run(
@@ -78,6 +85,7 @@ def verify_run(
         compare_run(
             run, {"result_digest": (said.purged.digest, run.result_digest)}, findings
         )
+    anchors = _check_anchors(services, run, said, findings)
     with suppress(BrokenLedgerError, KeyFileError):
         record_deed(
             services,
@@ -103,11 +111,37 @@ def verify_run(
         "purged": said.purged is not None,
         "items": run.items_total,
         "result_digest": run.result_digest,
+        "anchors": [state.to_json() for state in anchors],
+        "exposure_window_s": services.settings.anchor_interval_s if anchors else None,
         "key_pinned": key is not None,
         "signatures_checked": used_key is not None,
         "failures": [failure.to_json() for failure in shown],
         "failures_total": findings.count,
     }
+
+
+def _check_anchors(
+    services: Services, run: RunTable, said: RunEntries, findings: Findings
+) -> "list[AnchorState]":
+    """Return how far each anchor vouches; a run that ended long ago must be covered."""
+    if not services.settings.anchor_urls:
+        return []
+    from pipeline.anchoring import anchor_states  # noqa: PLC0415 - boto3, perhaps
+
+    states = anchor_states(services)
+    covered = max(state.entries for state in states)
+    overdue = time.time() - (run.finished_at or 0.0) > (
+        _OVERDUE * services.settings.anchor_interval_s
+    )
+    if said.finalised is not None and overdue and covered <= said.last_index:
+        findings.add(
+            FailureKind.NOT_ANCHORED,
+            f"run {run.id}",
+            "The end of the run lies in no anchor, though it should since long.",
+            expected=said.last_index + 1,
+            got=covered,
+        )
+    return states
 
 
 def _check_result(

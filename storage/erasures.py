@@ -37,6 +37,8 @@ ERASED_ROW: Mapping[str, Any] = {
     "metrics": {},
     "absences": {},
     "truth_sha256": None,
+    # The leaf stays in its tree; without the salt it says nothing.
+    "leaf_salt": None,
 }
 
 

@@ -6,7 +6,7 @@ and that number is the fence: whatever a worker writes later is written only whe
 row still carries it. All moments come from the database's clock.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ledger.entries import Action
+from ledger.merkle import root_of
 from storage.bulk import insert_rows
 from storage.engine import epoch_now, reading, transaction
 from storage.errors import FencedOutError
@@ -268,6 +269,7 @@ def finish_shard(
     items: list[dict[str, Any]],
     counts: dict[str, int],
     not_comparable: bool = False,
+    leaves: Sequence[bytes] = (),
 ) -> None:
     """The shard is done, with its rows and its ledger entry, in one transaction.
 
@@ -278,6 +280,7 @@ def finish_shard(
         items: One dict a row of `ItemTable`.
         counts: Items by status, for the ledger.
         not_comparable: Whether a batch had to be halved.
+        leaves: Hashes of the items' leaves; the entry states their Merkle root.
 
     Raises:
         FencedOutError: another attempt owns the shard; nothing was written.
@@ -293,6 +296,7 @@ def finish_shard(
                 object_key=artifact.key,
                 sha256=artifact.sha256,
                 size_bytes=artifact.size_bytes,
+                item_leaves=b"".join(leaves) if leaves else None,
             )
             .returning(ShardTable.id)
             .execution_options(synchronize_session=False)
@@ -320,8 +324,15 @@ def finish_shard(
                 "size": artifact.size_bytes,
                 "halved": not_comparable,
                 **counts,
+                **_items_root(leaves),
             },
         )
+
+
+def _items_root(leaves: Sequence[bytes]) -> dict[str, str | int]:
+    if not leaves:
+        return {}
+    return {"items_root": root_of(leaves).hex(), "leaves": len(leaves)}
 
 
 def release(engine: sa.Engine, claim: Claim) -> None:

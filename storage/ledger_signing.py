@@ -19,9 +19,15 @@ from ledger.checkpoint import (
     open_note,
     read_unverified,
 )
-from ledger.errors import BrokenLedgerError, FormatError, SignatureError
+from ledger.errors import (
+    BrokenLedgerError,
+    FormatError,
+    KeyFileError,
+    SignatureError,
+)
 from ledger.head_file import SignedHead, load_head, save_head
 from ledger.merkle import CompactRange, leaf_hash
+from ledger.succession import read_link
 from storage.engine import epoch_now, reading
 from storage.ledger_writer import (
     PAGE,
@@ -37,7 +43,12 @@ _ADVICE = "nothing was signed, run 'affidavit verify'."
 
 
 def write_checkpoint(
-    engine: sa.Engine, key: SigningKey, origin: str, memory: Path
+    engine: sa.Engine,
+    key: SigningKey,
+    origin: str,
+    memory: Path,
+    *,
+    previous: VerifierKey | None = None,
 ) -> Checkpoint:
     """Everything in the outbox so far is sequenced and under a signed checkpoint.
 
@@ -48,8 +59,10 @@ def write_checkpoint(
         key: The ledger's key.
         origin: The ledger's name.
         memory: The file of the head that this key signed last.
+        previous: The key that handed over to this one, where it signed that head.
 
     Raises:
+        ledger.errors.KeyFileError: the key has handed over to another one.
         ledger.errors.BrokenLedgerError: the entries do not go on from the head that
             was signed last, or contradict the database's head or an earlier
             checkpoint; nothing is signed.
@@ -57,7 +70,7 @@ def write_checkpoint(
     while sequence(engine, PAGE) == PAGE:
         pass
     with leader(engine) as session:
-        remembered = load_head(memory, key.verifier)
+        remembered = load_head(memory, previous or key.verifier)
         tree = _grown(session, remembered, key.verifier)
         _check_head(session, tree)
         checkpoint = Checkpoint(origin, tree.size, tree.root())
@@ -115,6 +128,12 @@ def _grown(
     _check_mark(tree, marks)
     while page := entry_page(session, tree.size):
         for index, body, stored in page:
+            link = read_link(index, body)
+            if link is not None and link.old == key:
+                raise KeyFileError(
+                    "The ledger's key has handed over to another one and signs no "
+                    "more; open the key again, or end it with 'affidavit keys rotate'."
+                )
             if index != tree.size:
                 raise BrokenLedgerError(
                     f"The ledger has entry {index} where entry {tree.size} must come; "

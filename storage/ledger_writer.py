@@ -19,7 +19,14 @@ from ledger.merkle import CompactRange, leaf_hash
 from storage.bulk import insert_rows
 from storage.engine import epoch_now, reading, transaction
 from storage.raw import checked_rows, raw_columns
-from storage.tables import CheckpointTable, EntryTable, LedgerHeadTable, OutboxTable
+from storage.stored_tree import stored_nodes
+from storage.tables import (
+    CheckpointTable,
+    EntryTable,
+    LedgerHeadTable,
+    LedgerNodeTable,
+    OutboxTable,
+)
 
 #: The leader's lock on PostgreSQL: any constant, as long as nothing else takes it.
 _LEADER_LOCK: Final = 0x4146_4649_4441_5649  # "AFFIDAVI"
@@ -251,8 +258,14 @@ def _insert_entries(
     session: Session, tree: CompactRange, bodies: Sequence[bytes]
 ) -> None:
     rows = []
+    nodes = []
     for body in bodies:
         leaf = leaf_hash(body)
         rows.append({"idx": tree.size, "leaf_hash": leaf, "body": body})
-        tree.append(leaf)
+        completed = tree.append(leaf)
+        nodes += [
+            {"level": level, "idx": place, "hash": node}
+            for level, place, node in stored_nodes(tree.size, completed)
+        ]
     insert_rows(session, EntryTable, rows)
+    insert_rows(session, LedgerNodeTable, nodes)

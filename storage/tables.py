@@ -146,6 +146,9 @@ class ShardTable(Table):
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
+    #: Hashes of the items' salted leaves, 32 bytes each in the artifact's order. They
+    #: outlive an erased item, or the proofs of its neighbours would break.
+    item_leaves: Mapped[bytes | None]
 
 
 class SuspectTable(Table):
@@ -247,6 +250,10 @@ class ItemTable(Table):
     record_digest: Mapped[bytes]
     #: SHA-256 of the ground-truth mask's bytes, unsalted; None where there is none.
     truth_sha256: Mapped[str | None] = mapped_column(String(64))
+    #: Place among the leaves of its shard, and the salt that hides what its leaf
+    #: holds; without the salt nobody can guess the row from the leaf.
+    leaf_index: Mapped[int | None]
+    leaf_salt: Mapped[bytes | None]
 
 
 class ScheduleTable(Table):
@@ -495,3 +502,29 @@ class LedgerHeadTable(Table):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     tree_size: Mapped[int] = mapped_column(BigInteger)
     frontier: Mapped[list[Any]]
+
+
+class LedgerNodeTable(Table):
+    """Roots of complete subtrees of 256, 256^2, ... entries, from which proofs are cut.
+
+    They follow from the entries; a wrong one gives a proof that fails its check.
+    """
+
+    __tablename__ = "ledger_nodes"
+
+    level: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    idx: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    hash: Mapped[bytes]
+
+
+class AnchorTable(Table):
+    """Which checkpoints were copied to which place out of our reach."""
+
+    __tablename__ = "anchors"
+
+    #: The place's URL without credentials.
+    place: Mapped[str] = mapped_column(String(300), primary_key=True)
+    tree_size: Mapped[int] = mapped_column(
+        BigInteger, primary_key=True, autoincrement=False
+    )
+    at: Mapped[float]

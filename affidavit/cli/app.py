@@ -20,8 +20,11 @@ from affidavit.cli import (
     fleet,
     installation,
     keeping,
+    keys,
     listing,
     planning,
+    proving,
+    reading_log,
     registry,
     scheduling,
     sizing,
@@ -91,6 +94,8 @@ for module in (
     scheduling,
     listing,
     evidence,
+    proving,
+    reading_log,
     collecting,
     calibrating,
     comparing,
@@ -101,6 +106,7 @@ for module in (
     keeping,
     duties,
     installation,
+    keys,
     registry,
 ):
     module.register(app)

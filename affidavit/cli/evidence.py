@@ -262,6 +262,14 @@ def _tell_verdict(document: dict[str, Any]) -> None:
         say(f"The evidence of {what} does not hold:")
         for failure in document["failures"]:
             say(f"  {failure['kind']:<22} {failure['where']}: {failure['message']}")
+    for anchor in document.get("anchors") or ():
+        say(f"Anchored: the first {anchor['entries']:,} entries at {anchor['place']}.")
+    if document.get("exposure_window_s"):
+        say(
+            "Exposure window: what was recorded in the last "
+            f"{document['exposure_window_s']:.0f} s before an anchor could still be "
+            "exchanged unseen by who has the database and the key."
+        )
     if not document.get("signatures_checked", True):
         note(
             "signatures not checked: there is no public key beside the signing key; "

@@ -6,7 +6,12 @@ from typing import Annotated
 
 import typer
 
-from affidavit.cli.options import HomeOption, JsonOption, open_services
+from affidavit.cli.options import (
+    HomeOption,
+    JsonOption,
+    open_existing,
+    open_services,
+)
 from affidavit.cli.output import print_json, say
 from affidavit.exit_codes import ExitCode
 from pipeline.access.policy import Right
@@ -84,6 +89,37 @@ def upgrade(*, json: JsonOption = False, home: HomeOption = None) -> None:
         say(f"The database is at migration {after} already.")
     else:
         say(f"The database is at migration {after} now (was: {before or 'empty'}).")
+
+
+@_database.command()
+def grants(
+    *,
+    apply: Annotated[
+        bool,
+        typer.Option("--apply", help="Run the statements instead of printing them."),
+    ] = False,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Print the SQL of the roles and their rights on PostgreSQL, or run it."""
+    from storage.grants import PREFIX, ROLES, grant_statements  # noqa: PLC0415
+
+    statements = grant_statements()
+    if apply:
+        from pipeline.signing import seal  # noqa: PLC0415
+        from storage.schema_roles import apply_roles  # noqa: PLC0415
+
+        with open_existing(home) as services:
+            apply_roles(services.engine, actor=services.actor)
+            seal(services)
+    if json:
+        roles = [PREFIX + role for role in ROLES]
+        print_json({"roles": roles, "statements": statements, "applied": apply})
+    elif apply:
+        say("The roles have their rights; give each login one of them.")
+    else:
+        for statement in statements:
+            say(f"{statement};")
 
 
 def doctor(

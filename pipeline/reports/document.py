@@ -330,6 +330,8 @@ def _evidence(inputs: ReportInputs) -> JsonObject:
         "checkpoint": ledger.checkpoint,
         "artifacts": ledger.artifacts,
         "verify_command": ledger.verify_command,
+        "anchors": list(ledger.anchors),
+        "exposure_window_s": ledger.exposure_window_s if ledger.anchors else None,
     }
 
 

@@ -103,6 +103,8 @@ class LedgerFacts:
         checkpoint: Where the checkpoint of this run will be.
         verify_command: What a reader types to check the run.
         artifacts: Where the artifacts are.
+        anchors: Kinds of the places out of reach that get copies of checkpoints.
+        exposure_window_s: Seconds between two copies.
     """
 
     origin: str
@@ -110,6 +112,8 @@ class LedgerFacts:
     checkpoint: str
     verify_command: str
     artifacts: str
+    anchors: Sequence[str] = ()
+    exposure_window_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

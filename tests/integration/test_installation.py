@@ -19,8 +19,8 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(folder=tmp_path / "work").lay_out(3)
 
 
-def _checks(workspace: Workspace, code: int) -> dict[str, Any]:
-    answer = workspace.call("doctor", "--json")
+def _checks(workspace: Workspace, code: int, *options: str) -> dict[str, Any]:
+    answer = workspace.call("doctor", "--json", *options)
     assert answer.code == code, answer.out
     assert answer.err == ""
     assert answer.document["ok"] is (code == 0)
@@ -87,6 +87,10 @@ def test_doctor_is_content_with_nothing_and_makes_no_database(
         "workers",
         "device",
         "clock",
+        "encryption",
+        "secrets",
+        "messages",
+        "anchors",
     }
     assert "affidavit init" in checks["database"]["mend"]
     assert "affidavit init" in checks["signing key"]["mend"]
@@ -101,7 +105,9 @@ def test_doctor_is_content_after_a_run(workspace: Workspace) -> None:
     assert "affidavit.local/ledger+" in checks["signing key"]["says"]
     plain = workspace.call("doctor")
     assert plain.code == 0
-    assert plain.out.count("\nok   ") + plain.out.startswith("ok   ") == 8
+    assert plain.out.count("\nok   ") + plain.out.startswith("ok   ") == 11
+    assert "no anchor is set" in plain.out
+    assert _checks(workspace, 4, "--production")["anchors"]["mend"]
 
 
 def test_doctor_says_of_each_broken_part_how_to_mend_it(workspace: Workspace) -> None:
@@ -121,6 +127,9 @@ def test_doctor_says_of_each_broken_part_how_to_mend_it(workspace: Workspace) ->
         },
     )
     checks = _checks(broken, 4)
+    for part in ("encryption", "secrets", "messages"):
+        assert checks.pop(part)["ok"]  # nothing is beyond this machine
+    assert checks.pop("anchors")["warning"]
     assert {part: each["ok"] for part, each in checks.items()} == dict.fromkeys(
         checks, False
     )

@@ -599,7 +599,7 @@ def test_bundle_json_reads_back(maker: Maker) -> None:
 def test_the_command_verifies(
     maker: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 0 for an honest bundle with the key as text or file, 3 for a bad one."""
+    """Exit 0 for an honest bundle with the key as text or file, 14 for a bad one."""
     path = str(maker.write())
     vkey_file = tmp_path / "log.vkey"
     save_verifier(vkey_file, KEY.verifier)
@@ -613,7 +613,7 @@ def test_the_command_verifies(
     assert "key not pinned" in capsys.readouterr().out
     edit_artifact(maker)
     maker.write()
-    assert main([path, "--json"]) == 3
+    assert main([path, "--json"]) == 14
     (failure,) = json.loads(capsys.readouterr().out)["failures"]
     assert failure["kind"] == "artifact_mismatch"
     assert failure["where"] == "runs/r1/1.parquet"

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each role of the database may do its work and nothing else, seen by connecting."""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import ProgrammingError
+
+from ledger.entries import Action
+from storage.engine import create_engine, transaction
+from storage.events import record
+from storage.grants import PREFIX, ROLES, rights_of
+from storage.ledger_writer import sequence
+from storage.schema_roles import apply_roles
+from storage.tables import Table
+from tests.support.databases import upgraded
+from tests.support.servers import PostgresServer
+
+GUARDED = ("ledger_entries", "checkpoints")
+
+
+@pytest.fixture(scope="module")
+def logins(postgres_server: PostgresServer) -> Iterator[dict[str, sa.Engine]]:
+    """An engine for each role, and one for the owner, on one upgraded database."""
+    postgres_server.ensure_running()
+    postgres_url = postgres_server.create_database()
+    owner = create_engine(upgraded(postgres_url))
+    apply_roles(owner, actor="user/tester")
+    apply_roles(owner, actor="user/tester")  # again is fine
+    sequence(owner)
+    engines = {"owner": owner}
+    names = []
+    for role in ROLES:
+        name, password = f"t_{secrets.token_hex(6)}", secrets.token_hex(12)
+        names.append(name)
+        with owner.begin() as connection:
+            connection.execute(
+                sa.text(
+                    f"CREATE ROLE {name} LOGIN PASSWORD '{password}' "
+                    f"IN ROLE {PREFIX}{role}"
+                )
+            )
+        url = owner.url.set(username=name, password=password)
+        engines[role] = create_engine(url.render_as_string(hide_password=False))
+    yield engines
+    for engine in engines.values():
+        engine.dispose()
+    again = create_engine(postgres_url)
+    with again.begin() as connection:
+        for name in names:
+            connection.execute(sa.text(f"DROP ROLE {name}"))
+        # The tables go with the database; the roles are the server's.
+        connection.execute(sa.text("REASSIGN OWNED BY affidavit_migrator TO affidavit"))
+        for role in ROLES:
+            connection.execute(sa.text(f"DROP OWNED BY {PREFIX}{role}"))
+    again.dispose()
+    postgres_server.drop_database(postgres_url)
+
+
+def _may(engine: sa.Engine, statement: str) -> bool:
+    with engine.connect() as connection:
+        try:
+            connection.execute(sa.text(statement))
+        except ProgrammingError as exc:
+            if getattr(exc.orig, "sqlstate", "") != "42501":
+                raise
+            return False
+        finally:
+            connection.rollback()
+    return True
+
+
+def _statement(verb: str, table: str) -> str:
+    column = next(iter(Table.metadata.tables[table].columns)).name
+    return {
+        "SELECT": f"SELECT 1 FROM {table} LIMIT 1",  # noqa: S608
+        "INSERT": f"INSERT INTO {table} SELECT * FROM {table} WHERE false",  # noqa: S608
+        "UPDATE": f"UPDATE {table} SET {column} = {column} WHERE false",  # noqa: S608
+        "DELETE": f"DELETE FROM {table} WHERE false",  # noqa: S608
+        "TRUNCATE": f"TRUNCATE {table} CASCADE",
+    }[verb]
+
+
+def test_each_role_may_what_is_granted_and_nothing_else(
+    logins: dict[str, sa.Engine],
+) -> None:
+    """Every verb on every table as every role: allowed exactly where granted."""
+    wrong = []
+    for role in ROLES:
+        if role == "migrator":
+            continue
+        rights = rights_of(role)
+        for table in Table.metadata.tables:
+            granted = rights.get(table, "").split(", ")
+            for verb in ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"):
+                statement = _statement(verb, table)
+                allowed = verb in granted
+                if _may(logins[role], statement) != allowed:
+                    wrong.append((role, verb, table))
+    assert wrong == []
+
+
+def test_roles_do_their_work(logins: dict[str, sa.Engine]) -> None:
+    """All may record, the sequencer alone orders, and the auditor reads the result."""
+    for role in ("app", "sequencer", "auditor", "keys"):
+        with transaction(logins[role]) as session:
+            record(session, Action.LEDGER_READ, "ledger", actor=f"user/{role}")
+    assert sequence(logins["sequencer"]) == 4
+    with logins["auditor"].connect() as connection:
+        count = connection.scalar(sa.text("SELECT count(*) FROM ledger_entries"))
+    assert count is not None
+    assert count >= 4
+
+
+@pytest.mark.parametrize("table", GUARDED)
+@pytest.mark.parametrize("verb", ["UPDATE", "DELETE", "TRUNCATE"])
+def test_even_the_owner_meets_the_trigger(
+    logins: dict[str, sa.Engine], table: str, verb: str
+) -> None:
+    """The migrator owns the tables and still changes no entry without dropping it."""
+    for role in ("migrator", "owner"):
+        assert not _may(logins[role], _statement(verb, table)), role
+
+
+def test_nobody_but_the_owner_sees_or_makes_anything_new(
+    logins: dict[str, sa.Engine],
+) -> None:
+    """Roles make no tables, disable no triggers and become no other role."""
+    for role in ("app", "sequencer", "auditor", "keys"):
+        for statement in (
+            "CREATE TABLE public.mine (id int)",
+            "ALTER TABLE ledger_entries DISABLE TRIGGER ALL",
+            "SET session_replication_role = replica",
+            f"SET ROLE {PREFIX}migrator",
+        ):
+            assert not _may(logins[role], statement), (role, statement)
+    assert _may(logins["migrator"], "CREATE TABLE public.mine (id int)")

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402 - the path must be mended first
 """What the ledger costs: entries a second, draining, verifying, proofs, bundle size.
 
     python benchmarks/ledger.py [--database URL] [--entries N] [--proof-entries N]
@@ -10,11 +11,15 @@ rounds; `docs/performance.md` holds those of a reference machine.
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+# As a script this file would stand before the package of the same name.
+sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__).parent]
 
 import sqlalchemy as sa
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from ledger.entries import Action
 from pipeline.deeds import record_deed
 from pipeline.evidence import require_covered, write_run_bundle
-from pipeline.item_evidence import write_evidence_of_item
 from pipeline.item_finding import require_item
 from pipeline.services import Services
 from pipeline.signing import seal
@@ -69,6 +68,9 @@ def hand_out_evidence(
         write_run_bundle(services, run, path, since=since)
     else:
         name = f"{name}/item/{location.item_id}"
+        # Reads artifacts; who looks at a report need not wait for that.
+        from pipeline.item_evidence import write_evidence_of_item  # noqa: PLC0415
+
         record_deed(services, Action.EVIDENCE_EXPORTED, name)
         write_evidence_of_item(services, run, location, path, since=since)
 

@@ -109,7 +109,7 @@ def grants(
         from pipeline.signing import seal  # noqa: PLC0415
         from storage.schema_roles import apply_roles  # noqa: PLC0415
 
-        with open_existing(home) as services:
+        with open_existing(home, Right.OPERATE) as services:
             apply_roles(services.engine, actor=services.actor)
             seal(services)
     if json:

@@ -5,6 +5,7 @@ import typer
 
 from affidavit.cli.options import HomeOption, JsonOption, open_existing
 from affidavit.cli.output import print_json, say
+from pipeline.access.policy import Right
 
 _keys = typer.Typer(
     help="Look after the ledger's signing key.",
@@ -23,7 +24,7 @@ def show(*, json: JsonOption = False, home: HomeOption = None) -> None:
     """Print the public key, for whoever verifies."""
     from pipeline.local_key import local_verifier  # noqa: PLC0415
 
-    with open_existing(home) as services:
+    with open_existing(home, Right.LOOK) as services:
         key = local_verifier(services.settings)
         path = services.settings.resolved_signing_key
     if key is None:
@@ -44,7 +45,7 @@ def rotate(*, json: JsonOption = False, home: HomeOption = None) -> None:
     """Make a new signing key, which the old one signs and which signs from now on."""
     from pipeline.rotation import rotate_key  # noqa: PLC0415
 
-    with open_existing(home) as services:
+    with open_existing(home, Right.OPERATE) as services:
         if not services.settings.resolved_signing_key.exists():
             from ledger.errors import KeyFileError  # noqa: PLC0415
 

@@ -8,6 +8,7 @@ import typer
 
 from affidavit.cli.options import HomeOption, JsonOption, open_existing
 from affidavit.cli.output import print_json, say
+from pipeline.access.policy import Right
 
 if TYPE_CHECKING:
     from storage.tables import RunTable
@@ -74,7 +75,7 @@ def evidence(
         notes = () if since is None else tuple(read_notes(since))
     except KeyFileError as exc:
         raise typer.BadParameter(str(exc).rstrip("."), param_hint="--since") from exc
-    with open_existing(home) as services:
+    with open_existing(home, Right.EXPORT_EVIDENCE) as services:
         found = get_run(services.engine, run)
         if found.state not in _FINISHED:
             raise _not_final(found)

@@ -9,6 +9,7 @@ import typer
 
 from affidavit.cli.options import HomeOption, JsonOption, open_existing
 from affidavit.cli.output import print_json, say
+from pipeline.access.policy import Right
 
 if TYPE_CHECKING:
     from pipeline.log_reading import LogFilter, LoggedEntry
@@ -61,7 +62,8 @@ def log(  # noqa: PLR0913 - each option of the command is named
 
     chosen = _format(export, form)
     bounds = _moment("--since", since), _moment("--until", until)
-    with open_existing(home) as services:
+    right = Right.VERIFY if export is None else Right.EXPORT_EVIDENCE
+    with open_existing(home, right) as services:
         if run is not None:
             from storage.runs import get_run  # noqa: PLC0415
 

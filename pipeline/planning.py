@@ -30,6 +30,7 @@ from pipeline.errors import ModelError, SpecError
 from pipeline.executor import Executor
 from pipeline.labels import ClassNames
 from pipeline.models.loading import LoadedModel, load_model
+from pipeline.networks import NetworkCache, NetworkKey
 from pipeline.outlook import ForeseenSource
 from pipeline.paths import AllowedRoots
 from pipeline.policies import planned_arguments
@@ -139,21 +140,43 @@ def build_executor(
     model_sha256: str,
     plugins: bool,
     roots: AllowedRoots,
+    cache: NetworkCache | None = None,
 ) -> Executor:
     """Return an executor for a stored run, its weights checked against the run's.
+
+    Args:
+        spec: The run's spec.
+        plan: Its plan.
+        device: Where it is to work.
+        model_sha256: Digest of the weights that it was planned with.
+        plugins: Whether architectures of other packages may run their code.
+        roots: The folders that this process may read.
+        cache: Networks that are loaded already.
 
     Raises:
         ModelError: the weights are not those that the run was planned with.
         PathEscapeError: they lie outside the roots.
     """
     weights = _weights_path(spec, roots)
-    model = load_model(spec.model, weights=weights, plugins=plugins)
-    if model.sha256 != model_sha256:
-        raise ModelError(
-            f"The weights have SHA-256 {model.sha256}, but the run was planned with "
-            f"{model_sha256}; the file was changed since."
-        )
-    return Executor(plan, model.module, device)
+
+    def load() -> nn.Module:
+        model = load_model(spec.model, weights=weights, plugins=plugins)
+        if model.sha256 != model_sha256:
+            raise ModelError(
+                f"The weights have SHA-256 {model.sha256}, but the run was planned "
+                f"with {model_sha256}; the file was changed since."
+            )
+        return model.module.to(device)
+
+    if cache is None:
+        return Executor(plan, load(), device)
+    key = NetworkKey(
+        sha256=model_sha256,
+        source=spec.model.source,
+        arguments=tuple(sorted(spec.model.arguments.items())),
+        device=str(device),
+    )
+    return Executor(plan, cache.get(key, load), device)
 
 
 def _probe(

@@ -85,8 +85,8 @@ def claim_shard(
     with transaction(engine) as session:
         # A row that somebody else has locked is waited for: the dispatcher holds it
         # for a moment only, and a hint not followed would come again much later.
-        candidate = sa.select(ShardTable).where(ShardTable.id == shard_id, _claimable())
-        return _claim(session, candidate.with_for_update(), worker, lease_s)
+        candidate = sa.select(ShardTable).where(ShardTable.id == shard_id, claimable())
+        return claim_candidate(session, candidate.with_for_update(), worker, lease_s)
 
 
 def claim_next(
@@ -96,15 +96,16 @@ def claim_next(
     with transaction(engine) as session:
         candidate = (
             sa.select(ShardTable)
-            .where(ShardTable.run_id == run_id, _claimable())
+            .where(ShardTable.run_id == run_id, claimable())
             .order_by(ShardTable.shard_index)
             .limit(1)
             .with_for_update(skip_locked=True)
         )
-        return _claim(session, candidate, worker, lease_s)
+        return claim_candidate(session, candidate, worker, lease_s)
 
 
-def _claimable() -> sa.ColumnElement[bool]:
+def claimable() -> sa.ColumnElement[bool]:
+    """Return what makes a shard claimable now."""
     waiting = sa.and_(
         ShardTable.state == ShardState.PENDING,
         sa.or_(ShardTable.not_before.is_(None), ShardTable.not_before <= epoch_now()),
@@ -121,9 +122,10 @@ def _claimable() -> sa.ColumnElement[bool]:
     )
 
 
-def _claim(
+def claim_candidate(
     session: Session, candidate: sa.Select[ShardTable], worker: str, lease_s: float
 ) -> Claim | None:
+    """Return the claim on the shard that the query finds and locks, or None."""
     shard = session.scalar(candidate)
     if shard is None:
         return None

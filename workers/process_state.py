@@ -7,21 +7,23 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.memory_budget import MemoryBudget
 from pipeline.services import Services
 from pipeline.settings import load_settings
 from storage.events import local_worker
 from storage.tables import RunTable
 
 if TYPE_CHECKING:
-    from pipeline.shard_work import RunContext
+    from pipeline.networks import NetworkCache
+    from pipeline.run_context import RunContext
 
 #: Names of this process's worker, and the file whose presence asks it to stop.
 NAME_VARIABLE = "AFFIDAVIT_WORKER_NAME"
 QUEUE_VARIABLE = "AFFIDAVIT_WORKER_QUEUE"
 STOP_FILE_VARIABLE = "AFFIDAVIT_WORKER_STOP_FILE"
 
-#: Runs whose network is kept in memory.
-MODELS_KEPT = 2
+#: Runs whose context is kept; it is small beside its network.
+CONTEXTS_KEPT = 64
 
 
 class ProcessState:
@@ -30,6 +32,8 @@ class ProcessState:
     def __init__(self, services: Services) -> None:
         self.services = services
         self._contexts: OrderedDict[str, RunContext] = OrderedDict()
+        self._networks: NetworkCache | None = None
+        self._decoding = MemoryBudget(services.settings.decoding_bytes)
 
     def context(self, run: RunTable) -> "RunContext":
         """Return the run's context, its network loaded at the first use.
@@ -38,33 +42,60 @@ class ProcessState:
             ModelError: the weights are not those of the run.
             PathEscapeError: they lie where this worker may not read.
         """
-        if run.id in self._contexts:
-            self._contexts.move_to_end(run.id)
-            return self._contexts[run.id]
         from pipeline.devices import pick_device  # noqa: PLC0415
+        from pipeline.networks import NetworkCache  # noqa: PLC0415
         from pipeline.planning import build_executor  # noqa: PLC0415
+        from pipeline.run_context import make_context  # noqa: PLC0415
         from pipeline.run_plan import RunPlan  # noqa: PLC0415
-        from pipeline.shard_work import make_context  # noqa: PLC0415
         from pipeline.spec import AuditSpec  # noqa: PLC0415
         from pipeline.trust import trust_recorded  # noqa: PLC0415
 
+        settings = self.services.settings
         plan, spec = RunPlan.from_json(run.plan), AuditSpec.model_validate(run.spec)
+        found = self._contexts.get(run.id)
+        if found is not None and self._networks is not None:
+            self._contexts.move_to_end(run.id)
+            self._networks.touch(found.executor.network)
+            return found
         # What the row notes is the submitter's word; a worker goes by its own.
         roots = self.services.roots(Path.cwd())
+        device = pick_device(plan.device, settings.device)
+        if self._networks is None:
+            self._networks = NetworkCache(settings.model_cache_mb, device)
         with trust_recorded(self.services, spec.model.source, f"run/{run.id}"):
             executor = build_executor(
                 spec,
                 plan,
-                device=pick_device(plan.device, self.services.settings.device),
+                device=device,
                 model_sha256=run.model_digest,
-                plugins=self.services.settings.plugins,
+                plugins=settings.plugins,
                 roots=roots,
+                cache=self._networks,
             )
-        context = make_context(self.services, run, executor, roots=roots)
+        context = make_context(
+            self.services, run, executor, roots=roots, budget=self._decoding
+        )
         self._contexts[run.id] = context
-        while len(self._contexts) > MODELS_KEPT:
-            self._contexts.popitem(last=False)
+        self._forget_contexts(self._networks)
         return context
+
+    def _forget_contexts(self, networks: "NetworkCache") -> None:
+        """Contexts whose network left the cache are gone, or it would stay for them."""
+        kept = {
+            run_id: context
+            for run_id, context in self._contexts.items()
+            if networks.holds(context.executor.network)
+        }
+        self._contexts = OrderedDict(list(kept.items())[-CONTEXTS_KEPT:])
+
+    def loaded_context(self, run_id: str) -> "RunContext | None":
+        """Return the run's context if it is there already; callable in any thread."""
+        return self._contexts.get(run_id)
+
+    @property
+    def queue(self) -> str | None:
+        """The queue that this process works for."""
+        return os.environ.get(QUEUE_VARIABLE)
 
     @staticmethod
     def stop_asked() -> bool:

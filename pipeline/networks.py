@@ -4,9 +4,13 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from pipeline.run_plan import RunPlan
 
 MB = 1_000_000
 #: Without a setting: what networks may take on the CPU, and on a GPU the share.
@@ -25,6 +29,7 @@ class NetworkKey:
         device: Where it lies.
         dtype: The type in which it computes.
         compiled_for: Layer around which it is compiled; None where it is not.
+        batch_size: For which it was checked; 0 where it needs no check.
     """
 
     sha256: str
@@ -33,6 +38,7 @@ class NetworkKey:
     device: str
     dtype: str = "float32"
     compiled_for: str | None = None
+    batch_size: int = 0
 
 
 def network_bytes(network: nn.Module) -> int:
@@ -78,3 +84,58 @@ class NetworkCache:
         while len(sizes) > 1 and sum(sizes.values()) > self._budget:
             key, _network = self._networks.popitem(last=False)
             del sizes[key]
+
+
+def as_planned(plan: RunPlan, network: nn.Module, device: torch.device) -> None:
+    """The network computes in the plan's type, compiled if the plan says so.
+
+    It is changed in place and for good; nobody else may use it in another way.
+    """
+    if plan.compiled:
+        compile_around(network, plan.layer)
+    if plan.dtype == "bfloat16":
+        _compute_in(network, torch.bfloat16, device.type)
+
+
+def _compute_in(network: nn.Module, dtype: torch.dtype, device: str) -> None:
+    """The network's heavy operations compute in the type; its logits are float32."""
+    plain = network.forward
+
+    @wraps(plain)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(device, dtype=dtype):
+            found = plain(*args, **kwargs)
+        return found.float() if isinstance(found, Tensor) else found
+
+    network.forward = forward
+
+
+def compile_around(network: nn.Module, layer: str) -> None:
+    """The network's parts are compiled, but for the way down to the tapped layer.
+
+    Hooks of the split forward sit on that layer. Compiled code does not see hooks that
+    come and go, so modules on the way call their children as they are, and each child
+    beside it is compiled whole. Without a layer the network is compiled as one.
+    """
+    config: Any = torch._dynamo.config  # noqa: SLF001 - torch.compiler.config lacks it
+    # Falling back to plain code in mid-run would change last bits without a word.
+    config.fail_on_recompile_limit_hit = True
+    config.recompile_limit = max(config.recompile_limit, 512)
+    config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, 8192)
+    if not layer:
+        _compile(network)
+        return
+    done: set[int] = set()
+    node = network
+    for name in layer.split("."):
+        for child_name, child in node.named_children():
+            if child_name != name and id(child) not in done:
+                done.add(id(child))
+                _compile(child)
+        node = node.get_submodule(name)
+    _compile(node)
+
+
+def _compile(module: nn.Module) -> None:
+    # The forward alone: hooks on the module itself are run by plain code.
+    module.forward = torch.compile(module.forward, dynamic=False)

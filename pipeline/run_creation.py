@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writing a planned run: its manifest, tokens and shards, in one transaction."""
 
+import json
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,11 +9,14 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from ledger.entries import Detail
 from pipeline.digests import ManifestDigest, document_digest
 from pipeline.domain import SourceItem
 from pipeline.manifest_ids import ManifestIds
 from pipeline.planning import PreparedAudit
+from pipeline.precision import in_words
 from pipeline.services import Services
+from pipeline.shard_sizing import speed_key
 from storage.engine import transaction
 from storage.manifests import iterate_duplicates, mark_duplicates, write_locations
 from storage.runs import add_audit, add_run, complete_plan
@@ -60,6 +64,7 @@ def create_run(
                 "spec_digest": audit.spec_sha256,
                 "model_digest": audit.model_sha256,
                 "queue": queue,
+                "speed_key": speed_key(audit.plan, audit.model_sha256),
             },
         )
         manifest = _write_manifest(session, audit, run_id, on_items)
@@ -80,9 +85,18 @@ def create_run(
                 "duplicates": manifest.duplicates,
                 "queue": queue,
                 "plugins": services.settings.plugins,
+                **_precision(audit),
             },
         )
     return run_id
+
+
+def _precision(audit: PreparedAudit) -> dict[str, Detail]:
+    """Return what the check against float32 found, as text: entries hold no floats."""
+    found = audit.plan.precision
+    if found is None:
+        return {}
+    return {"computed": in_words(audit.plan), "precision": json.dumps(found)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,7 @@ def write_shard(services: Services, computed: ComputedShard) -> None:
         items=_rows(claim, computed.results, computed.digests),
         counts=_counts(computed.results),
         not_comparable=computed.halved,
+        work_s=computed.work_s,
     )
 
 

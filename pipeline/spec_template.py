@@ -61,8 +61,7 @@ privacy:
                                     # a subject column is named
 
 run:
-  shard_size: 256                   # most items that one worker takes at a time
-  batch_size: 16
+  batch_size: 16                    # or auto: the fastest of a few is searched for
   seed: 0
   device: auto                      # auto, cpu, cuda, cuda:N or mps
   threads: null                     # of one worker on the CPU; null: all cores

@@ -230,6 +230,7 @@ def finish_shard(
     items: list[dict[str, Any]],
     counts: dict[str, int],
     not_comparable: bool = False,
+    work_s: float | None = None,
 ) -> None:
     """The shard is done, with its rows and its ledger entry, in one transaction.
 
@@ -240,6 +241,7 @@ def finish_shard(
         items: One dict a row of `ItemTable`.
         counts: Items by status, for the ledger.
         not_comparable: Whether a batch had to be halved.
+        work_s: Seconds that the work took at its steady pace.
 
     Raises:
         FencedOutError: another attempt owns the shard; nothing was written.
@@ -255,6 +257,7 @@ def finish_shard(
                 object_key=artifact.key,
                 sha256=artifact.sha256,
                 size_bytes=artifact.size_bytes,
+                work_s=work_s,
             )
             .returning(ShardTable.id)
             .execution_options(synchronize_session=False)

@@ -12,7 +12,7 @@ from storage.events import record
 from storage.locks import Lock, hold
 
 #: The newest migration; a test holds it equal to the folder's.
-HEAD = "0006"
+HEAD = "0008"
 
 
 def current_revision(engine: sa.Engine) -> str | None:

@@ -102,6 +102,8 @@ class RunTable(Table):
     result_digest: Mapped[str | None] = mapped_column(String(64))
     #: Items by status and reason, criteria and their verdicts, report keys.
     summary: Mapped[dict[str, Any] | None]
+    #: Equal for runs whose items take equally long on one kind of device.
+    speed_key: Mapped[str | None] = mapped_column(String(64), index=True)
 
 
 class ShardTable(Table):
@@ -143,6 +145,8 @@ class ShardTable(Table):
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
+    #: Seconds of the work at its steady pace, as its worker measured them.
+    work_s: Mapped[float | None]
 
 
 class SuspectTable(Table):
@@ -239,6 +243,20 @@ class ItemTable(Table):
     record_digest: Mapped[bytes]
     #: SHA-256 of the ground-truth mask's bytes, unsalted; None where there is none.
     truth_sha256: Mapped[str | None] = mapped_column(String(64))
+
+
+class BatchSizeTable(Table):
+    """The batch size that a search found for one kind of work on one device."""
+
+    __tablename__ = "batch_sizes"
+
+    work_key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    device_name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    device: Mapped[str] = mapped_column(String(16))
+    batch_size: Mapped[int]
+    #: Items a second by batch size.
+    trials: Mapped[dict[str, Any]]
+    found_at: Mapped[float]
 
 
 class WorkerTable(Table):

@@ -43,8 +43,8 @@ class ProcessState:
             PathEscapeError: they lie where this worker may not read.
         """
         from pipeline.devices import pick_device  # noqa: PLC0415
+        from pipeline.executor_building import build_executor  # noqa: PLC0415
         from pipeline.networks import NetworkCache  # noqa: PLC0415
-        from pipeline.planning import build_executor  # noqa: PLC0415
         from pipeline.run_context import make_context  # noqa: PLC0415
         from pipeline.run_plan import RunPlan  # noqa: PLC0415
         from pipeline.spec import AuditSpec  # noqa: PLC0415

@@ -59,10 +59,7 @@ def submit(
 def prepare_for(services: Services, spec_path: Path, device: str) -> PreparedAudit:
     """Return the audit planned on this machine for workers with that device."""
     with trust_recorded(services, load_spec(spec_path).model.source):
-        audit = prepare(services, spec_path, device="cpu")
-    if device == "cpu":
-        return audit
-    return replace(audit, plan=replace(audit.plan, device=device))
+        return prepare(services, spec_path, device="cpu", for_device=device)
 
 
 def choose_device(spec: AuditSpec, workers: list[WorkerTable]) -> str:

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shards overlap, and still each ends once, is given back, or fails alone."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+import sqlalchemy as sa
+
+from pipeline.embedded import create_embedded_run, run_embedded
+from pipeline.planning import PreparedAudit, prepare
+from pipeline.run_creation import create_run
+from pipeline.services import Services
+from pipeline.settings import load_settings
+from storage.engine import reading
+from storage.errors import StorageError
+from storage.objects import ObjectStore
+from storage.runs import get_run, list_shards, resume_run
+from storage.states import RunState, ShardState
+from storage.tables import ItemTable
+from tests.support.workspace import Workspace
+from workers.process_state import QUEUE_VARIABLE, ProcessState
+from workers.shard_task import run_shard
+
+ITEMS = 24
+SHARDS = ITEMS // 4
+PATIENCE_S = 120.0
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Pictures for six shards."""
+    return Workspace(folder=tmp_path / "work").lay_out(ITEMS)
+
+
+@contextmanager
+def _services(workspace: Workspace) -> Iterator[Services]:
+    with workspace.environment():
+        services = Services(
+            settings=load_settings(), actor="user/test", own_roots=(workspace.folder,)
+        )
+        yield services
+        services.close()
+
+
+class GatedStore:
+    """The real store, whose PUT of one shard waits at a gate."""
+
+    def __init__(self, store: ObjectStore, *, shard: int) -> None:
+        self._store = store
+        self._name = f"/shards/{shard:06d}."
+        self.reached = threading.Event()
+        self.gate = threading.Event()
+
+    def put(self, key: str, stream: BinaryIO, *, sha256: str) -> None:
+        """The object is stored, once the gate is open."""
+        if self._name in key:
+            self.reached.set()
+            assert self.gate.wait(PATIENCE_S)
+        self._store.put(key, stream, sha256=sha256)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def _states(services: Services, run_id: str) -> list[str]:
+    return [shard.state for shard in list_shards(services.engine, run_id)]
+
+
+def _records(services: Services, run_id: str) -> dict[int, bytes]:
+    with reading(services.engine) as session:
+        rows = session.execute(
+            sa.select(ItemTable.item_index, ItemTable.record_digest).where(
+                ItemTable.run_id == run_id
+            )
+        )
+        return {row.item_index: row.record_digest for row in rows}
+
+
+def _finish(services: Services, run_id: str, audit: PreparedAudit) -> str:
+    """Return the digest of the run, opened again and worked to its end."""
+    resume_run(services.engine, run_id, actor="user/test")
+    assert run_embedded(services, run_id, audit.executor) is RunState.DONE
+    return str(get_run(services.engine, run_id).result_digest)
+
+
+def test_a_shard_is_computed_while_the_one_before_is_written(
+    workspace: Workspace,
+) -> None:
+    """With a PUT that does not end, the next shard is computed all the same."""
+    with _services(workspace) as services:
+        audit = prepare(services, workspace.write_spec())
+        run_id = create_embedded_run(services, audit)
+        store = GatedStore(services.store, shard=0)
+        services.__dict__["store"] = store
+        seen: list[int] = []
+
+        def count(items: int) -> None:
+            seen.append(items)
+            if sum(seen) == 8:
+                # The second shard is computed, and the first is still being put.
+                assert store.reached.wait(PATIENCE_S)
+                assert _states(services, run_id)[0] == ShardState.RUNNING
+                store.gate.set()
+
+        state = run_embedded(services, run_id, audit.executor, on_items=count)
+        assert state is RunState.DONE
+        assert sum(seen) == ITEMS
+        attempts = [shard.attempt for shard in list_shards(services.engine, run_id)]
+        assert attempts == [1] * SHARDS
+
+
+def test_stopping_finishes_what_is_written_and_gives_the_rest_back(
+    workspace: Workspace,
+) -> None:
+    """Stopped with one shard being put, none is left running and none is lost."""
+    undisturbed = workspace.run(workspace.write_spec())["result_digest"]
+    with _services(workspace) as services:
+        audit = prepare(services, workspace.write_spec(run={"shard_size": 8}))
+        run_id = create_embedded_run(services, audit)
+        store = GatedStore(services.store, shard=0)
+        services.__dict__["store"] = store
+
+        def stop() -> bool:
+            if not store.reached.is_set():
+                return False
+            store.gate.set()
+            return True
+
+        state = run_embedded(services, run_id, audit.executor, stop=stop)
+        assert state is RunState.INTERRUPTED
+        states = Counter(_states(services, run_id))
+        assert states == {ShardState.DONE: 1, ShardState.PENDING: 2}
+        assert _finish(services, run_id, audit) == undisturbed
+
+
+def test_a_store_that_fails_in_the_writer_ends_the_run_in_order(
+    workspace: Workspace,
+) -> None:
+    """The failure is told, everything is given back, and resuming gives the digest."""
+    undisturbed = workspace.run(workspace.write_spec())["result_digest"]
+    with _services(workspace) as services:
+        audit = prepare(services, workspace.write_spec())
+        run_id = create_embedded_run(services, audit)
+        folder = workspace.objects / "runs" / run_id / "shards"
+        folder.parent.mkdir(parents=True)
+        # A file where the folder of the shards has to be.
+        folder.write_text("in the way")
+        with pytest.raises(StorageError):
+            run_embedded(services, run_id, audit.executor)
+        assert get_run(services.engine, run_id).state == RunState.INTERRUPTED
+        assert set(_states(services, run_id)) == {ShardState.PENDING}
+        folder.unlink()
+        assert _finish(services, run_id, audit) == undisturbed
+
+
+def test_a_writer_that_lost_its_lease_writes_nothing(workspace: Workspace) -> None:
+    """While a shard is put another attempt takes it: the other one's rows stand."""
+    with _services(workspace) as services:
+        audit = prepare(services, workspace.write_spec())
+        run_id = create_embedded_run(services, audit)
+        store = GatedStore(services.store, shard=0)
+        services.__dict__["store"] = store
+
+        def take_over(_items: int) -> None:
+            if store.reached.is_set() and not store.gate.is_set():
+                with services.engine.begin() as connection:
+                    connection.execute(
+                        sa.text(
+                            "UPDATE shards SET attempt = 2, state = 'pending' "
+                            "WHERE shard_index = 0"
+                        )
+                    )
+                store.gate.set()
+
+        state = run_embedded(services, run_id, audit.executor, on_items=take_over)
+        assert state is RunState.DONE
+        first = list_shards(services.engine, run_id)[0]
+        assert first.attempt == 3
+        assert str(first.object_key).endswith(".a3.parquet")
+        assert len(_records(services, run_id)) == ITEMS
+
+
+@pytest.mark.parametrize("budget_mb", ["0", "2048"])
+def test_a_worker_goes_from_run_to_run_with_different_networks(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, budget_mb: str
+) -> None:
+    """After one hint it works through two runs, whatever the memory for networks."""
+    workspace.variables["AFFIDAVIT_MODEL_CACHE_MB"] = budget_mb
+    specs = [workspace.write_spec(), _other_network(workspace)]
+    alone = [workspace.run(spec)["run"] for spec in specs]
+    monkeypatch.setenv(QUEUE_VARIABLE, "cpu")
+    with _services(workspace) as services:
+        queued = [
+            create_run(services, prepare(services, spec), queue="cpu") for spec in specs
+        ]
+        state = ProcessState(services)
+        first = list_shards(services.engine, queued[0])[0].id
+        run_shard(state, first, publish=lambda _shard, _queue: None)
+        for run_id, same in zip(queued, alone, strict=True):
+            assert _states(services, run_id) == [ShardState.DONE] * SHARDS
+            assert _records(services, run_id) == _records(services, same)
+        kept = [state.loaded_context(run_id) is not None for run_id in queued]
+        assert kept.count(True) == (2 if budget_mb == "2048" else 1)
+
+
+def _other_network(workspace: Workspace) -> Path:
+    """Return a spec of another architecture over the same pictures."""
+    import torch
+    from torchvision import models
+
+    torch.manual_seed(1)
+    network = models.squeezenet1_0(weights=None, num_classes=5)
+    torch.save(network.state_dict(), workspace.folder / "other.pt")
+    return workspace.write_spec(
+        "other.yaml",
+        audit="other",
+        model={"source": "torchvision:squeezenet1_0", "weights": "other.pt"},
+    )

@@ -214,9 +214,7 @@ def measure(place: Path, files: Sequence[Path], network: str, rounds: int) -> Ro
     return _row(name, len(files), pairs, load_s, max(0.0, prepare_s - load_s) + list_s)
 
 
-def write_spec(
-    place: Path, network: str, files: Sequence[Path], **run: object
-) -> Path:
+def write_spec(place: Path, network: str, files: Sequence[Path], **run: object) -> Path:
     """Return the path of the spec, beside weights where the network needs some."""
     name = network.rpartition(":")[2]
     model: dict[str, Any] = {

@@ -62,14 +62,31 @@ def planned_method(
 class Engine:
     """Explains, cuts and measures the batches of one run on one device."""
 
-    def __init__(self, plan: RunPlan, model: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        model: nn.Module,
+        device: torch.device,
+        *,
+        layer: TappedLayer | None = None,
+    ) -> None:
+        """Take the parts.
+
+        Args:
+            plan: The plan.
+            model: The network, on the device.
+            device: Where batches are computed.
+            layer: The tapped layer; None looks for it with hooks throughout the
+                network, which one that is compiled does not take.
+        """
         self._plan = plan
         self._model = model
-        layer: TappedLayer | None = None
         card = METHODS[plan.method]
-        if card.needs_layer:
+        if card.needs_layer and layer is None:
             example = torch.zeros((1, *plan.input_shape), device=device)
             layer = resolve_layer(model, plan.layer, example)
+        #: The tapped layer, None for methods that tap none.
+        self.layer = layer
         self._policy: ThresholdPolicy = create_policy(
             plan.policy, **policy_arguments(plan)
         )

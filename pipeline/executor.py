@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from explain.architectures import TappedLayer
 from explain.frozen import frozen
 from pipeline.batch_rows import MeasuredBatch, RowWriter
 from pipeline.domain import ItemResult
@@ -36,11 +37,19 @@ def _do_nothing() -> None:
 class Executor:
     """Explains the batches of one run on one device."""
 
-    def __init__(self, plan: RunPlan, model: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        model: nn.Module,
+        device: torch.device,
+        *,
+        layer: TappedLayer | None = None,
+    ) -> None:
+        """Take the parts; see `Engine` for the layer."""
         self._plan = plan
         self._device = device
         self._model = model.to(device)
-        self._engine = Engine(plan, self._model, device)
+        self._engine = Engine(plan, self._model, device, layer=layer)
         self._writer = RowWriter(plan)
         self._stager = Stager(
             batch_size=plan.batch_size, input_shape=plan.input_shape, device=device

@@ -4,12 +4,12 @@
 from pathlib import Path
 
 import torch
-from torch import nn
 
+from pipeline.engine import Engine
 from pipeline.errors import ModelError
 from pipeline.executor import Executor
 from pipeline.models.loading import load_model
-from pipeline.networks import NetworkCache, NetworkKey
+from pipeline.networks import Network, NetworkCache, NetworkKey
 from pipeline.paths import AllowedRoots
 from pipeline.precision import require_precision
 from pipeline.run_plan import RunPlan
@@ -53,20 +53,23 @@ def build_executor(
     """
     weights = weights_path(spec, roots)
 
-    def load() -> nn.Module:
+    def load() -> Network:
         model = load_model(spec.model, weights=weights, plugins=plugins)
         if model.sha256 != model_sha256:
             raise ModelError(
                 f"The weights have SHA-256 {model.sha256}, but the run was planned "
                 f"with {model_sha256}; the file was changed since."
             )
-        network = model.module.to(device)
-        if not plan.is_plain:
-            require_precision(plan, network, device)
-        return network
+        module = model.module.to(device)
+        if plan.is_plain:
+            return Network(module=module)
+        engine = Engine(plan, module, device)
+        require_precision(plan, engine, module, device)
+        return Network(module=module, layer=engine.layer)
 
     if cache is None:
-        return Executor(plan, load(), device)
+        network = load()
+        return Executor(plan, network.module, device, layer=network.layer)
     key = NetworkKey(
         sha256=model_sha256,
         source=spec.model.source,
@@ -76,4 +79,5 @@ def build_executor(
         compiled_for=plan.layer if plan.compiled else None,
         batch_size=0 if plan.is_plain else plan.batch_size,
     )
-    return Executor(plan, cache.get(key, load), device)
+    network = cache.get(key, load)
+    return Executor(plan, network.module, device, layer=network.layer)

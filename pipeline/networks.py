@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from explain.architectures import TappedLayer
 from pipeline.run_plan import RunPlan
 
 MB = 1_000_000
@@ -41,6 +42,19 @@ class NetworkKey:
     batch_size: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A network in memory.
+
+    Attributes:
+        module: The network, as it is used.
+        layer: The tapped layer where the network is not plain; it was found before.
+    """
+
+    module: nn.Module
+    layer: TappedLayer | None = None
+
+
 def network_bytes(network: nn.Module) -> int:
     """Return the bytes of all parameters and buffers."""
     tensors = [*network.parameters(), *network.buffers()]
@@ -57,9 +71,9 @@ class NetworkCache:
                 total = torch.cuda.get_device_properties(device).total_memory
                 budget_mb = int(GPU_SHARE * total / MB)
         self._budget = budget_mb * MB
-        self._networks: OrderedDict[NetworkKey, nn.Module] = OrderedDict()
+        self._networks: OrderedDict[NetworkKey, Network] = OrderedDict()
 
-    def get(self, key: NetworkKey, load: Callable[[], nn.Module]) -> nn.Module:
+    def get(self, key: NetworkKey, load: Callable[[], Network]) -> Network:
         """Return the network, loaded if it is not there; older ones may go for it."""
         found = self._networks.get(key)
         if found is None:
@@ -71,16 +85,18 @@ class NetworkCache:
     def touch(self, network: nn.Module) -> None:
         """The network is the one used last."""
         for key, found in self._networks.items():
-            if found is network:
+            if found.module is network:
                 self._networks.move_to_end(key)
                 return
 
     def holds(self, network: nn.Module) -> bool:
         """Whether the network is kept."""
-        return any(found is network for found in self._networks.values())
+        return any(found.module is network for found in self._networks.values())
 
     def _shrink(self) -> None:
-        sizes = {key: network_bytes(each) for key, each in self._networks.items()}
+        sizes = {
+            key: network_bytes(each.module) for key, each in self._networks.items()
+        }
         while len(sizes) > 1 and sum(sizes.values()) > self._budget:
             key, _network = self._networks.popitem(last=False)
             del sizes[key]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from pipeline.batch_search import BatchChoice
 from pipeline.run_plan import RunPlan
@@ -89,7 +90,10 @@ class PlanHistory:
 
 def _ready_engine(services: Services) -> sa.Engine | None:
     """Return the database if it is there and of this version."""
-    url = make_url(services.settings.resolved_database_url)
+    try:
+        url = make_url(services.settings.resolved_database_url)
+    except (ArgumentError, ValueError):
+        return None
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         # Opening it would make it.
         return None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from explain.errors import ExplainError
 from pipeline.domain import ManifestItem, SourceItem
+from pipeline.engine import Engine
 from pipeline.errors import ModelError, SpecError
 from pipeline.labels import ClassNames
 from pipeline.memory_budget import MemoryBudget
@@ -32,6 +33,7 @@ def with_precision(
     services: Services,
     checked: CheckedSpec,
     plan: RunPlan,
+    engine: Engine,
     network: nn.Module,
     device: torch.device,
 ) -> RunPlan:
@@ -46,6 +48,7 @@ def with_precision(
     try:
         check = check_precision(
             plan,
+            engine,
             network,
             device,
             tolerance=checked.written.run.tolerance,

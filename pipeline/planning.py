@@ -20,6 +20,7 @@ from pipeline.batch_search import (
 )
 from pipeline.devices import pick_device
 from pipeline.digests import spec_digest
+from pipeline.engine import Engine
 from pipeline.errors import ModelError, SpecError
 from pipeline.executor import Executor
 from pipeline.executor_building import weights_path
@@ -128,15 +129,15 @@ def prepare_checked(
         weights=weights_path(resolved, roots),
         plugins=services.settings.plugins,
     )
+    history = PlanHistory(services)
     with told_as_sentences(resolved):
         plan = _probed(resolved, model, chosen, roots)
-        away = for_device is not None and for_device != chosen.type
-        plan = _with_batch_size(services, plan, resolved, model, chosen, away=away)
+        plan = _with_batch_size(history, plan, resolved, model, chosen, for_device)
+        engine = Engine(plan, model.module, chosen)
         if not plan.is_plain:
-            plan = with_precision(services, checked, plan, model.module, chosen)
-    if for_device is not None:
-        plan = replace(plan, device=for_device)
-    plan = _with_shard_size(services, plan, resolved, model.sha256)
+            plan = with_precision(services, checked, plan, engine, model.module, chosen)
+    plan = replace(plan, device=for_device or plan.device)
+    plan = _with_shard_size(history, plan, resolved, model.sha256)
     classes = ClassNames(plan.classes, count=plan.class_count)
     foreseen = ForeseenSource(checked.source, written, classes)
     return PreparedAudit(
@@ -147,7 +148,7 @@ def prepare_checked(
         model_sha256=model.sha256,
         source=foreseen,
         foreseen=foreseen,
-        executor=Executor(plan, model.module, chosen),
+        executor=Executor(plan, model.module, chosen, layer=engine.layer),
     )
 
 
@@ -184,20 +185,20 @@ def _probed(
 
 
 def _with_batch_size(
-    services: Services,
+    history: PlanHistory,
     plan: RunPlan,
     spec: AuditSpec,
     model: LoadedModel,
     device: torch.device,
-    *,
-    away: bool,
+    for_device: str | None,
 ) -> RunPlan:
     """Return the plan with the spec's batch size, or the one that a search finds."""
     if spec.run.batch_size != "auto":
         return plan
-    history = PlanHistory(services)
+    away = for_device is not None and for_device != device.type
     name = None if away else device_name(device)
-    choice = history.batch_choice(plan, model.sha256, name)
+    done_by = replace(plan, device=for_device or plan.device)
+    choice = history.batch_choice(done_by, model.sha256, name)
     if choice is None and (away or (plan.passes_per_item or 0.0) > MOST_PASSES):
         choice = BatchChoice(batch_size=plan.batch_size, source="default")
     if choice is None:
@@ -215,15 +216,15 @@ def _with_batch_size(
 
 
 def _with_shard_size(
-    services: Services, plan: RunPlan, spec: AuditSpec, model_sha256: str
+    history: PlanHistory, plan: RunPlan, spec: AuditSpec, model_sha256: str
 ) -> RunPlan:
     """Return the plan with shards sized by what like runs took, or by the probe."""
-    pace = PlanHistory(services).pace(plan, model_sha256)
+    pace = history.pace(plan, model_sha256)
     if pace is not None:
         plan = replace(
             plan,
             item_seconds=1 / pace.items_per_s,
-            speed_source=f"{pace.shards} finished shards",
+            speed_source=f"{pace.shards} finished shard{'s' * (pace.shards > 1)}",
         )
     return replace(
         plan,

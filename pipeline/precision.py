@@ -87,6 +87,7 @@ class PrecisionCheck:
 
 def check_precision(
     plan: RunPlan,
+    engine: Engine,
     network: nn.Module,
     device: torch.device,
     *,
@@ -97,6 +98,7 @@ def check_precision(
 
     Args:
         plan: The plan, its batch size included.
+        engine: Of the plan and the network, made while the network is plain.
         network: On the device, in float32 and not compiled; changed in place.
         device: Where the work is done.
         tolerance: What may differ.
@@ -108,9 +110,8 @@ def check_precision(
         part = list(pixels[start : start + plan.batch_size])
         batches.append(_padded(plan, part, device))
     with on_trial(plan, network):
-        before = [Engine(plan, network, device).measure(batch) for batch in batches]
+        before = [engine.measure(batch) for batch in batches]
         as_planned(plan, network, device)
-        engine = Engine(plan, network, device)
         # For the class of float32, so that a near tie does not count as a difference.
         after = [
             engine.measure(replace(batch, targets=found.attribution.targets.cpu()))
@@ -125,7 +126,9 @@ def check_precision(
     )
 
 
-def require_precision(plan: RunPlan, network: nn.Module, device: torch.device) -> None:
+def require_precision(
+    plan: RunPlan, engine: Engine, network: nn.Module, device: torch.device
+) -> None:
     """The network is as planned, and explains noise as in float32.
 
     Raises:
@@ -133,7 +136,7 @@ def require_precision(plan: RunPlan, network: nn.Module, device: torch.device) -
     """
     said = plan.precision or {}
     tolerance = float(said.get("tolerance", 0.0))
-    check = check_precision(plan, network, device, tolerance=tolerance)
+    check = check_precision(plan, engine, network, device, tolerance=tolerance)
     if not check.passed:
         raise PrecisionError(
             f"On this machine the network in {in_words(plan)} explains otherwise than "

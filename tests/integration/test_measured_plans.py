@@ -72,7 +72,7 @@ def test_finished_shards_beat_the_probe(workspace: Workspace) -> None:
     seconds = [row["work_s"] for row in workspace.rows("shards")]
     assert all(each > 0 for each in seconds)
     plan = _plan(workspace, spec)
-    assert plan["speed_source"] == "1 finished shards"
+    assert plan["speed_source"] == "1 finished shard"
     assert plan["item_seconds"] == pytest.approx(seconds[0] / 10)
     other = workspace.write_spec(run={"shard_size": None}, metrics=["deletion"])
     assert _plan(workspace, other)["speed_source"] == "probe"

@@ -51,7 +51,7 @@ def test_a_shard_that_was_attempted_is_not_claimed_ahead(engine: sa.Engine) -> N
 
 
 def test_a_shard_with_one_attempt_is_not_claimed_ahead(engine: sa.Engine) -> None:
-    """Where a killed worker would end it, a shard is claimed to be worked on at once."""
+    """Where a killed worker would end it, a shard is not claimed before its turn."""
     run_id = plant_run(engine, shards=1, max_attempts=1)
     assert _ahead(engine) is None
     assert claim_ahead_in_run(engine, run_id, worker="worker/a", lease_s=60) is None

@@ -8,7 +8,13 @@ from torch import nn
 from explain.architectures import resolve_layer
 from explain.frozen import frozen
 from explain.methods import create_method
-from pipeline.networks import NetworkCache, NetworkKey, compile_around, network_bytes
+from pipeline.networks import (
+    Network,
+    NetworkCache,
+    NetworkKey,
+    compile_around,
+    network_bytes,
+)
 
 CPU = torch.device("cpu")
 
@@ -19,8 +25,8 @@ def _key(name: str, dtype: str = "float32") -> NetworkKey:
     )
 
 
-def _of(megabytes: float) -> nn.Module:
-    return nn.Linear(int(megabytes * 250_000), 1, bias=False)
+def _of(megabytes: float) -> Network:
+    return Network(module=nn.Linear(int(megabytes * 250_000), 1, bias=False))
 
 
 def test_parameters_and_buffers_are_counted() -> None:
@@ -41,23 +47,20 @@ def test_those_used_longest_ago_go_first() -> None:
     cache = NetworkCache(3, CPU)
     first = cache.get(_key("a"), lambda: _of(1))
     second = cache.get(_key("b"), lambda: _of(1))
-    cache.touch(first)
+    cache.touch(first.module)
     third = cache.get(_key("c"), lambda: _of(1.5))
-    assert (cache.holds(first), cache.holds(second), cache.holds(third)) == (
-        True,
-        False,
-        True,
-    )
+    kept = [cache.holds(each.module) for each in (first, second, third)]
+    assert kept == [True, False, True]
 
 
 def test_one_network_is_kept_whatever_its_size() -> None:
     """A network larger than the budget is usable, and goes for the next one."""
     cache = NetworkCache(0, CPU)
     first = cache.get(_key("a"), lambda: _of(1))
-    assert cache.holds(first)
+    assert cache.holds(first.module)
     second = cache.get(_key("b"), lambda: _of(1))
-    assert not cache.holds(first)
-    assert cache.holds(second)
+    assert not cache.holds(first.module)
+    assert cache.holds(second.module)
 
 
 class _Small(nn.Module):

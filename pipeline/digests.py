@@ -41,7 +41,8 @@ def spec_digest(spec: "AuditSpec", plan: "RunPlan") -> str:
     content["model"]["layer"] = plan.layer
     content["model"]["classes"] = plan.classes
     content["run"]["threads"] = plan.threads
-    content["run"]["batch_size"] = plan.batch_size
+    if spec.run.batch_size == "auto":
+        content["run"]["batch_size"] = plan.batch_size
     # What is not asked for is left out, as in specs that could not ask for it.
     for key, usual in (("dtype", "float32"), ("compile", False)):
         if content["run"][key] == usual:

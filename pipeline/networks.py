@@ -126,12 +126,19 @@ def _compute_in(network: nn.Module, dtype: torch.dtype, device: str) -> None:
     network.forward = forward
 
 
-def compile_around(network: nn.Module, layer: str) -> None:
+def compile_around(
+    network: nn.Module, layer: str, *, backend: str = "inductor"
+) -> None:
     """The network's parts are compiled, but for the way down to the tapped layer.
 
     Hooks of the split forward sit on that layer. Compiled code does not see hooks that
     come and go, so modules on the way call their children as they are, and each child
     beside it is compiled whole. Without a layer the network is compiled as one.
+
+    Args:
+        network: Changed in place.
+        layer: Dotted name of the tapped layer, empty for none.
+        backend: Of torch.compile.
     """
     config: Any = torch._dynamo.config  # noqa: SLF001 - torch.compiler.config lacks it
     # Falling back to plain code in mid-run would change last bits without a word.
@@ -139,7 +146,7 @@ def compile_around(network: nn.Module, layer: str) -> None:
     config.recompile_limit = max(config.recompile_limit, 512)
     config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, 8192)
     if not layer:
-        _compile(network)
+        _compile(network, backend)
         return
     done: set[int] = set()
     node = network
@@ -147,11 +154,11 @@ def compile_around(network: nn.Module, layer: str) -> None:
         for child_name, child in node.named_children():
             if child_name != name and id(child) not in done:
                 done.add(id(child))
-                _compile(child)
+                _compile(child, backend)
         node = node.get_submodule(name)
-    _compile(node)
+    _compile(node, backend)
 
 
-def _compile(module: nn.Module) -> None:
+def _compile(module: nn.Module, backend: str) -> None:
     # The forward alone: hooks on the module itself are run by plain code.
-    module.forward = torch.compile(module.forward, dynamic=False)
+    module.forward = torch.compile(module.forward, dynamic=False, backend=backend)

@@ -113,6 +113,8 @@ def claimable() -> sa.ColumnElement[bool]:
     run_is_open = (
         sa.select(RunTable.id)
         .where(RunTable.id == ShardTable.run_id, RunTable.state.in_(OPEN_RUN_STATES))
+        # Also where the query around it joins runs.
+        .correlate(ShardTable)
         .exists()
     )
     return sa.and_(

@@ -28,7 +28,7 @@ def _planned_entry(workspace: Workspace, run: str) -> Any:
     found = [
         body
         for body in bodies
-        if body["object"] == f"run/{run}" and body["action"] == "run_planned"
+        if body["object"] == f"run/{run}" and body["action"] == "run:planned"
     ]
     assert len(found) == 1
     return found[0]["details"]

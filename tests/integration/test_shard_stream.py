@@ -187,13 +187,13 @@ def test_a_writer_that_lost_its_lease_writes_nothing(workspace: Workspace) -> No
 
 @pytest.mark.parametrize("budget_mb", ["0", "2048"])
 def test_a_worker_goes_from_run_to_run_with_different_networks(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, budget_mb: str
+    workspace: Workspace, budget_mb: str
 ) -> None:
     """After one hint it works through two runs, whatever the memory for networks."""
     workspace.variables["AFFIDAVIT_MODEL_CACHE_MB"] = budget_mb
     specs = [workspace.write_spec(), _other_network(workspace)]
     alone = [workspace.run(spec)["run"] for spec in specs]
-    monkeypatch.setenv(QUEUE_VARIABLE, "cpu")
+    workspace.variables[QUEUE_VARIABLE] = "cpu"
     with _services(workspace) as services:
         queued = [
             create_run(services, prepare(services, spec), queue="cpu") for spec in specs

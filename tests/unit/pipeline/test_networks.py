@@ -86,7 +86,8 @@ def test_a_compiled_network_is_tapped_like_a_plain_one() -> None:
         expected = create_method("gradcam", network, layer).explain(inputs, None)
         with torch.no_grad():
             scores = network(inputs)
-        compile_around(network, "body")
+        # What a compiler makes of the parts is its matter; which parts it gets is ours.
+        compile_around(network, "body", backend="aot_eager")
         with torch.no_grad():
             assert torch.allclose(network(inputs), scores, atol=1e-5)
         for _ in range(2):

@@ -13,7 +13,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c co
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-data lint types imports format bench bench-engine bench-run bench-pipeline up down clean
+.PHONY: help demo test test-data soak lint types imports format bench bench-engine bench-run bench-pipeline up down clean
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test: $(VENV)/.dev ## Run all tests on servers that they start and stop themselv
 
 test-data: $(VENV)/.dev ## Run the extra checks on the real images with masks in $(DATA).
 	AFFIDAVIT_TEST_DATA=$(DATA) $(BIN)/python -m pytest -m data
+
+soak: $(VENV)/.dev ## Run the fault suite at length: 500 shards a fault, three times each.
+	AFFIDAVIT_FAULT_SHARDS=500 AFFIDAVIT_FAULT_ROUNDS=3 $(BIN)/python -m pytest tests/faults --durations=0
 
 lint: $(VENV)/.dev ## Check style and formatting.
 	$(BIN)/ruff check .

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of an installation: each part, what is wrong with it, and how to mend it."""
 
-import io
-import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
 from importlib import metadata
 from typing import Any
 
@@ -47,6 +45,7 @@ def examine(services: Services, *, production: bool = False) -> list[Finding]:
         ("broker", _broker),
         ("workers", _workers),
         ("device", _device),
+        ("clock", _clock),
     ]
     findings = []
     for part, check in checks:
@@ -73,6 +72,7 @@ _MEND = {
     "broker": "start Redis, or set AFFIDAVIT_BROKER_URL to another",
     "workers": "mend the database first",
     "device": "set AFFIDAVIT_DEVICE to auto",
+    "clock": "mend the database first",
 }
 
 
@@ -116,21 +116,11 @@ def _database(services: Services) -> Finding:
 
 
 def _store(services: Services) -> Finding:
-    data = secrets.token_bytes(64)
-    key = f"doctor/{sha256(data).hexdigest()}"
-    services.store.put(key, io.BytesIO(data), sha256=sha256(data).hexdigest())
-    with services.store.open(key) as stream:
-        intact = stream.read() == data
-    services.store.delete(key)
+    from pipeline.store_probe import require_store  # noqa: PLC0415
+
+    require_store(services.store)
     where = services.settings.resolved_object_store_url
-    if intact:
-        return Finding(part="object store", ok=True, says=f"writes and reads {where}")
-    return Finding(
-        part="object store",
-        ok=False,
-        says=f"{where} gives back other bytes than were written",
-        mend="do not use this store",
-    )
+    return Finding(part="object store", ok=True, says=f"writes and reads {where}")
 
 
 def _signing_key(services: Services) -> Finding:
@@ -157,9 +147,16 @@ def _broker(services: Services) -> Finding:
             says="none is set: only embedded runs (affidavit run) work",
             mend="for workers set AFFIDAVIT_BROKER_URL=redis://...",
         )
+    from storage.installation import installation_id  # noqa: PLC0415
     from workers.broker import inspect_broker  # noqa: PLC0415
+    from workers.broker_owner import require_own_broker  # noqa: PLC0415
+    from workers.broker_tls import broker_tls  # noqa: PLC0415
 
-    problems = inspect_broker(url.get_secret_value())
+    settings = services.settings
+    problems = inspect_broker(url.get_secret_value(), broker_tls(settings))
+    with suppress(StorageError):  # which has a finding of its own
+        if missing_database(services) is None:
+            require_own_broker(settings, installation_id(services.engine))
     if not problems:
         return Finding(part="broker", ok=True, says="Redis answers and keeps its data")
     return Finding(
@@ -198,4 +195,23 @@ def _device(services: Services) -> Finding:
         part="device",
         ok=True,
         says=f"{device} with torch {metadata.version('torch')}",
+    )
+
+
+def _clock(services: Services) -> Finding:
+    from storage.clock import CLOCK_TOLERANCE_S, clock_ahead_s  # noqa: PLC0415
+
+    if services.engine.dialect.name == "sqlite":
+        return Finding(part="clock", ok=True, says="the database goes by this clock")
+    ahead = clock_ahead_s(services.engine)
+    word = "ahead of" if ahead > 0 else "behind"
+    if abs(ahead) <= CLOCK_TOLERANCE_S:
+        return Finding(part="clock", ok=True, says="agrees with the database's")
+    return Finding(
+        part="clock",
+        ok=True,
+        warning=True,
+        says=f"is {abs(ahead):.0f} s {word} the database's; leases go by the latter, "
+        "but log lines and ledger entries tell a wrong time",
+        mend="let both machines follow the same time server (NTP)",
     )

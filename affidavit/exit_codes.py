@@ -6,12 +6,19 @@ from enum import IntEnum
 
 from explain.errors import ExplainError
 from ledger.errors import BrokenLedgerError, BundleError, LedgerError
-from pipeline.errors import InfrastructureError, ModelError, SourceError, SpecError
+from pipeline.errors import (
+    GateRefusedError,
+    InfrastructureError,
+    ModelError,
+    SourceError,
+    SpecError,
+)
 from storage.errors import (
     DatabaseUrlError,
     StateConflictError,
     StorageError,
     UnknownRunError,
+    UnknownScheduleError,
 )
 from storage.objects.errors import DigestMismatchError
 
@@ -21,7 +28,8 @@ class ExitCode(IntEnum):
 
     #: Done, also when some items failed.
     DONE = 0
-    #: The run is done, but a criterion is not met or cannot be judged.
+    #: The run is done, but a criterion is not met, inconclusive or cannot be judged;
+    #: or the sanity gate stopped the audit.
     CRITERIA_NOT_MET = 1
     #: Bad usage or a bad spec: mend the command or the file.
     USAGE = 2
@@ -38,6 +46,7 @@ class ExitCode(IntEnum):
 #: Errors that are told in one sentence; any other is a fault of this program.
 EXPECTED_ERRORS = (
     SpecError,
+    GateRefusedError,
     ModelError,
     SourceError,
     InfrastructureError,
@@ -54,6 +63,7 @@ _USAGE_ERRORS = (
     ExplainError,
     DatabaseUrlError,
     UnknownRunError,
+    UnknownScheduleError,
     StateConflictError,
     BundleError,
 )
@@ -73,6 +83,8 @@ def exit_code_of(error: BaseException) -> ExitCode:
     """Return the exit code that an expected error leads to."""
     if isinstance(error, _USAGE_ERRORS):
         return ExitCode.USAGE
+    if isinstance(error, GateRefusedError):
+        return ExitCode.CRITERIA_NOT_MET
     if isinstance(error, _INTEGRITY_ERRORS):
         return ExitCode.INTEGRITY
     return ExitCode.INFRASTRUCTURE

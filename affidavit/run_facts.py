@@ -74,7 +74,9 @@ def run_document(services: Services, run: RunTable) -> dict[str, Any]:
         "spec_digest": run.spec_digest,
         "model_digest": run.model_digest,
         "criteria": summary.get("criteria", []),
+        "change": summary.get("change"),
         "criteria_met": criteria_met(run),
+        "sanity": (run.plan.get("sanity") or {}).get("verdict"),
         "report": object_uri(services, report["html"]) if report else None,
         "report_json": object_uri(services, report["json"]) if report else None,
         "artifacts": [
@@ -86,8 +88,12 @@ def run_document(services: Services, run: RunTable) -> dict[str, Any]:
             _dead(shard) for shard in shards if shard.state == ShardState.DEAD
         ],
         "shards": {state.value: progress.shards.get(state, 0) for state in ShardState},
+        "schedule": (run.origin or {}).get("schedule"),
+        "slot": (run.origin or {}).get("slot"),
+        "incremental": (run.origin or {}).get("incremental"),
+        "parent": run.parent_run_id,
         "queue": run.queue,
-        "device": run.plan["device"],
+        "device": run.plan.get("device"),
         "created_at": run.created_at,
         "started_at": run.started_at,
         "finished_at": run.finished_at,

@@ -71,7 +71,6 @@ ROWS_A_TRANSACTION = 8192
 #: Where the program calls what is not the network's work.
 PLUMBING = (
     ("pipeline.embedded", "claim_next"),
-    ("pipeline.embedded", "claim_ahead_in_run"),
     ("pipeline.embedded", "write_signed_checkpoint"),
     ("pipeline.lease_keeper", "heartbeat"),
     ("pipeline.manifest_slice", "read_locations"),

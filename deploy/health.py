@@ -16,6 +16,7 @@ from pipeline.settings import Settings, load_settings
 from storage.engine import create_engine
 from storage.errors import StorageError
 from storage.worker_registry import live_workers
+from workers.broker import broker_client
 
 
 def worker_problem(settings: Settings, host: str) -> str | None:
@@ -36,11 +37,10 @@ def broker_problem(settings: Settings) -> str | None:
     """Return why beat could not send a tick, or None if it could."""
     if settings.broker_url is None:
         return "AFFIDAVIT_BROKER_URL is not set"
-    url = settings.broker_url.get_secret_value()
     try:
-        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as r:
-            r.ping()
-    except redis.RedisError as exc:
+        with broker_client(settings) as client:
+            client.ping()
+    except (redis.RedisError, AuditError) as exc:
         return f"the broker does not answer ({type(exc).__name__})"
     return None
 

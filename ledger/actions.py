@@ -34,11 +34,25 @@ class Action(StrEnum):
     SHARD_DEAD = "shard:dead"
     ITEM_CONDEMNED = "item:condemned"  # it ended its worker twice and is left out
 
+    # Schedules; a slot is a moment at which a run is due.
+    SCHEDULE_ADDED = "schedule:added"  # digest: the spec's
+    SCHEDULE_PAUSED = "schedule:paused"
+    SCHEDULE_RESUMED = "schedule:resumed"
+    SCHEDULE_REMOVED = "schedule:removed"
+    WEIGHTS_CHANGED = "weights:changed"  # digest: the new weights'
+    SLOT_REQUESTED = "slot:requested"  # a person asked for a run now
+    SLOT_SKIPPED = "slot:skipped"
+    SLOT_FAILED = "slot:failed"  # one attempt to plan; others may follow
+    SLOT_CLOSED = "slot:closed"  # without a run: nothing was new or changed
+
+    OBJECT_COLLECTED = "object:collected"  # nobody's: its attempt was not the last
+
     # What people see and take away.
     REPORT_WRITTEN = "report:written"
     REPORT_READ = "report:read"
     ITEM_READ = "item:read"
     RESULTS_READ = "results:read"
+    RESULTS_EXPORTED = "results:exported"  # items and aggregates as tables
     EVIDENCE_EXPORTED = "evidence:exported"
 
     # The ledger itself.

@@ -2,72 +2,34 @@
 """What a whole run says, gathered from its items one at a time.
 
 Items arrive in manifest order and are forgotten at once, except for a handful that may
-be shown in the gallery; each measured value costs eight bytes. The same items give the
-same result on every machine. Importing this module imports neither numpy nor torch.
+be shown in the gallery. A value costs eight bytes for each of the first 100,000 items
+and nothing beyond; see `pipeline.breakdown` for what subjects cost. The same items give
+the same result on every machine. Importing this module imports neither numpy nor torch.
 """
 
 import math
-from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from pipeline.breakdown import Breakdown, Chunk, Part
 from pipeline.gallery_choice import DEFAULT_RANKINGS, Gallery, GalleryPicker, Ranking
+from pipeline.item_counts import ItemCounts
 from pipeline.item_row import KEEP_ACHIEVED, SCORE, ItemRow
+from pipeline.metric_summary import MetricSummary, summarise, summary_of
 from storage.states import ItemStatus
+
+if TYPE_CHECKING:
+    from explain.statistics import ColumnAggregate, Interval, Moments
 
 __all__ = ["Aggregate", "ItemCounts", "ItemRow", "MetricSummary", "summarise"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemCounts:
-    """How many items ended how. Items of dead shards are in none of these."""
-
-    done: int
-    failed: int
-    #: Why items failed.
-    failures: Mapping[str, int]
-    #: Reservations about items that are done all the same.
-    reservations: Mapping[str, int]
-    #: Metric to reason to number of done items without a value.
-    absences: Mapping[str, Mapping[str, int]]
-    #: Done items that have both a label and a prediction, and those that agree.
-    labelled: int
-    correct: int
-    #: By class index: predictions, labels, and labels that the prediction met.
-    predicted_classes: Mapping[int, int]
-    labelled_classes: Mapping[int, int]
-    correct_classes: Mapping[int, int]
-
-    @property
-    def accuracy(self) -> float | None:
-        """The share of labelled items whose prediction is their label."""
-        return self.correct / self.labelled if self.labelled else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricSummary:
-    """One column of numbers: centre, spread, uncertainty and shape.
-
-    Quantiles interpolate linearly; `std` is the sample standard deviation.
-    """
-
-    n: int
-    mean: float | None = None
-    std: float | None = None
-    min: float | None = None
-    p05: float | None = None
-    p25: float | None = None
-    median: float | None = None
-    p75: float | None = None
-    p95: float | None = None
-    max: float | None = None
-    #: The 95 % interval of the mean; None for fewer than two values.
-    interval_low: float | None = None
-    interval_high: float | None = None
-    interval_method: str | None = None
-    histogram_edges: tuple[float, ...] = ()
-    histogram_counts: tuple[int, ...] = ()
+#: Items that wait to become columns; chunks of one size give the same bits everywhere.
+CHUNK = 4096
+#: The dimension of the classes that are explained, beside those of group columns.
+BY_CLASS = "class"
+#: The one part of the dimension of all items.
+ALL = "all"
 
 
 class Aggregate:
@@ -77,6 +39,8 @@ class Aggregate:
         seed: Decides the random gallery items and the bootstrap.
         gallery_size: Items in each group of the gallery.
         rankings: Values to rank by, in order of preference.
+        groups: Columns to break values down by, beside the explained class.
+        subjects: Whether items are about subjects, who are then drawn as a whole.
     """
 
     def __init__(
@@ -85,14 +49,25 @@ class Aggregate:
         seed: int = 0,
         gallery_size: int = 4,
         rankings: Sequence[Ranking] = DEFAULT_RANKINGS,
+        groups: Sequence[str] = (),
+        subjects: bool = False,
     ) -> None:
         self._seed = seed
+        self._subjects = subjects
+        self._groups = tuple(groups)
+        self._whole = Breakdown()
+        self._breakdowns = {
+            name: Breakdown() for name in (BY_CLASS, *(f"group:{g}" for g in groups))
+        }
+        #: Every value of each group column, also of items that all failed.
+        self._members: dict[str, set[Part]] = {f"group:{g}": set() for g in groups}
+        self._waiting: list[ItemRow] = []
         self._last_index = -1
         self._status: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._reservations: Counter[str] = Counter()
         self._absences: dict[str, Counter[str]] = {}
-        self._values: dict[str, array[float]] = {}
+        self._columns: dict[str, ColumnAggregate] = {}
         self._labelled = 0
         self._correct = 0
         self._predicted_classes: Counter[int] = Counter()
@@ -114,31 +89,46 @@ class Aggregate:
             )
         self._last_index = row.item_index
         self._status[row.status] += 1
+        for group in self._groups:
+            if group in row.groups:
+                self._members[f"group:{group}"].add(row.groups[group])
         if row.status != ItemStatus.DONE:
             self._failures[row.reason or "unknown"] += 1
             return
         if row.reason is not None:
             self._reservations[row.reason] += 1
-        self._add_values(row)
+        self._check_values(row)
         self._add_classes(row)
         self._picker.add(row)
+        self._waiting.append(row)
+        if len(self._waiting) == CHUNK:
+            self._flush()
 
-    def _add_values(self, row: ItemRow) -> None:
-        for name, value in (
-            *row.metrics.items(),
-            (SCORE, row.score),
-            (KEEP_ACHIEVED, row.keep_achieved),
-        ):
-            if value is None:
-                continue
+    def _check_values(self, row: ItemRow) -> None:
+        for name, value in _values(row):
             if not math.isfinite(value):
                 raise ValueError(
                     f"expected finite numbers, got {value} as {name} of item "
                     f"{row.item_index}; a value that is absent needs a reason"
                 )
-            self._values.setdefault(name, array("d")).append(value)
         for name, reason in row.absences.items():
             self._absences.setdefault(name, Counter())[reason] += 1
+
+    def _flush(self) -> None:
+        """What waited is in the columns."""
+        rows, self._waiting = self._waiting, []
+        if not rows:
+            return
+        from explain.statistics import ColumnAggregate  # noqa: PLC0415 - numpy
+
+        chunk = _chunk(rows, subjects=self._subjects)
+        for name, (_, values) in chunk.values.items():
+            self._columns.setdefault(name, ColumnAggregate()).extend(values)
+        self._whole.extend([ALL] * len(rows), chunk)
+        self._breakdowns[BY_CLASS].extend([row.target for row in rows], chunk)
+        for group in self._groups:
+            parts: list[Part | None] = [row.groups.get(group) for row in rows]
+            self._breakdowns[f"group:{group}"].extend(parts, chunk)
 
     def _add_classes(self, row: ItemRow) -> None:
         if row.predicted is None:
@@ -172,74 +162,90 @@ class Aggregate:
 
         A metric that no item has, but that some item says why it lacks, has n = 0.
         """
-        names = sorted(self._values.keys() | self._absences.keys())
-        empty: array[float] = array("d")
+        self._flush()
+        from explain.statistics import ColumnAggregate  # noqa: PLC0415 - numpy
+
+        names = sorted(self._columns.keys() | self._absences.keys())
         return {
-            name: summarise(self._values.get(name, empty), seed=self._seed)
+            name: summary_of(
+                self._columns.get(name, ColumnAggregate()), self.interval(name)
+            )
             for name in names
         }
+
+    def interval(self, name: str, *, confidence: float = 0.95) -> "Interval | None":
+        """Return the interval of a value's mean over all items, None where none is.
+
+        Subjects are drawn as a whole where the audit names them.
+        """
+        self._flush()
+        column = self._columns.get(name)
+        if column is None:
+            return None
+        if self._subjects:
+            return self._whole.bootstrap(
+                name, ALL, confidence=confidence, seed=self._seed
+            )
+        return column.interval(confidence=confidence, seed=self._seed)
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """What values are broken down by: `class`, and `group:<column>`."""
+        return tuple(self._breakdowns)
+
+    def breakdown(self, dimension: str) -> Breakdown:
+        """Return the values of the items so far by the parts of a dimension."""
+        self._flush()
+        return self._breakdowns[dimension]
+
+    def parts(self, dimension: str) -> list[Part]:
+        """Return the parts of a dimension that items belong to, failed ones too.
+
+        The class of an item that failed is not known.
+        """
+        found = set(self.breakdown(dimension).all_parts())
+        return sorted(found | self._members.get(dimension, set()), key=str)
+
+    def moments(self, name: str) -> "Moments":
+        """Return the moments of a value over all items."""
+        self._flush()
+        return self._whole.moments(name, ALL)
+
+    def design_effect(self, name: str) -> float:
+        """Return by how much repeated subjects multiply the variance of a mean."""
+        self._flush()
+        return self._whole.design_effect(name, ALL)
 
     def gallery(self) -> Gallery:
         """Return the items to show: best, worst, and some of the others."""
         return self._picker.gallery()
 
 
-def summarise(values: "array[float]", *, seed: int = 0) -> MetricSummary:
-    """Return the summary of the values, with a 95 % interval of their mean."""
-    from explain.statistics import (  # noqa: PLC0415 - numpy, at the end of a run
-        bootstrap_mean_interval,
-        describe,
-        histogram,
+def _values(row: ItemRow) -> list[tuple[str, float]]:
+    """Return the numbers of an item by the names of their columns."""
+    found = list(row.metrics.items())
+    if row.score is not None:
+        found.append((SCORE, row.score))
+    if row.keep_achieved is not None:
+        found.append((KEEP_ACHIEVED, row.keep_achieved))
+    return found
+
+
+def _chunk(rows: Sequence[ItemRow], *, subjects: bool) -> Chunk:
+    """Return the items as columns."""
+    import numpy as np  # noqa: PLC0415
+
+    places: dict[str, list[int]] = {}
+    numbers: dict[str, list[float]] = {}
+    for place, row in enumerate(rows):
+        for name, value in _values(row):
+            places.setdefault(name, []).append(place)
+            numbers.setdefault(name, []).append(value)
+    return Chunk(
+        subjects=[row.subject_token for row in rows] if subjects else None,
+        items=[row.item_index for row in rows],
+        values={
+            name: (np.array(places[name]), np.array(numbers[name], dtype=np.float64))
+            for name in numbers
+        },
     )
-
-    if not values:
-        return MetricSummary(n=0)
-    column = describe(values)
-    if len(values) > 1 and column.min == column.max:
-        return _constant(values)
-    interval = bootstrap_mean_interval(values, seed=seed)
-    bars = histogram(values, bins=_bin_count(len(values)))
-    return MetricSummary(
-        n=column.n,
-        mean=column.mean,
-        std=column.std,
-        min=column.min,
-        p05=column.p05,
-        p25=column.p25,
-        median=column.median,
-        p75=column.p75,
-        p95=column.p95,
-        max=column.max,
-        interval_low=interval.low if interval else None,
-        interval_high=interval.high if interval else None,
-        interval_method=interval.method if interval else None,
-        histogram_edges=bars.edges,
-        histogram_counts=bars.counts,
-    )
-
-
-def _constant(values: "array[float]") -> MetricSummary:
-    """Return the summary of equal values, into which summing would round a spread."""
-    value = values[0]
-    return MetricSummary(
-        n=len(values),
-        mean=value,
-        std=0.0,
-        min=value,
-        p05=value,
-        p25=value,
-        median=value,
-        p75=value,
-        p95=value,
-        max=value,
-        interval_low=value,
-        interval_high=value,
-        interval_method="all values are equal",
-        histogram_edges=(value, value),
-        histogram_counts=(len(values),),
-    )
-
-
-def _bin_count(n: int) -> int:
-    """Return the bins of a histogram of n values: Rice's rule, within 5 and 40."""
-    return min(40, max(5, round(2 * math.cbrt(n))))

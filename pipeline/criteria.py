@@ -7,8 +7,13 @@ aggregate = mean | median | std | min | max | p05 | p25 | p75 | p95
 operator  = < | <= | > | >= | ==
 ```
 
+Clauses beside the comparison (a confidence, parts) are those of
+`pipeline.criterion_clauses`.
+
 Beside the metrics there are `score.<aggregate>`, `items_failed.fraction` and
-`items_failed.count`.
+`items_failed.count`, and for the change since the run before `drift.<value>.ks`,
+`drift.<value>.mean_change`, `drift.prediction_changed`, `drift.class_psi` and
+`drift.failed_change`.
 """
 
 import math
@@ -18,6 +23,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from pipeline.criterion_clauses import read_clauses, require_sense
 from pipeline.errors import SpecError
 
 AGGREGATES = ("mean", "median", "std", "min", "max", "p05", "p25", "p75", "p95")
@@ -25,7 +31,11 @@ AGGREGATES = ("mean", "median", "std", "min", "max", "p05", "p25", "p75", "p95")
 PSEUDO_METRICS: Mapping[str, tuple[str, ...]] = {
     "score": AGGREGATES,
     "items_failed": ("fraction", "count"),
+    "drift": ("prediction_changed", "class_psi", "failed_change"),
 }
+#: What `drift.<value>` has, for each value with a distribution.
+DRIFT = "drift."
+DRIFT_AGGREGATES: tuple[str, ...] = ("mean_change", "ks")
 OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -35,7 +45,7 @@ OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
 }
 
 _FORM = re.compile(
-    r"\s*(?P<metric>[A-Za-z][\w\-]*)\.(?P<aggregate>\w+)"
+    r"\s*(?P<metric>(drift\.)?[A-Za-z][\w\-]*)\.(?P<aggregate>\w+)"
     r"\s*(?P<op>[<>=!]+)"
     r"\s*(?P<number>[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?)\s*",
     re.ASCII,
@@ -44,13 +54,30 @@ _FORM = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
-    """One condition on one aggregate of one value."""
+    """One condition on one aggregate of one value.
+
+    Attributes:
+        text: As written in the spec.
+        metric: The value.
+        aggregate: Of its column.
+        op: How the figure is compared.
+        number: With what.
+        confidence: A fraction; None compares the figure itself.
+        by: `class` or `group:<column>`; None takes all items together.
+    """
 
     text: str
     metric: str
     aggregate: str
     op: str
     number: float
+    confidence: float | None = None
+    by: str | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether one figure decides, without interval or parts."""
+        return self.confidence is None and self.by is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +110,8 @@ def parse_criterion(
     Raises:
         SpecError: the text is no criterion, or names an unknown value or aggregate.
     """
-    found = _FORM.fullmatch(text)
+    clauses = read_clauses(text)
+    found = _FORM.fullmatch(clauses.comparison)
     if found is None:
         raise SpecError(
             f"{text!r} is not a criterion: expected <value>.<aggregate> <op> <number>,"
@@ -97,20 +125,40 @@ def parse_criterion(
     number = float(found["number"])
     if not math.isfinite(number):
         raise SpecError(f"{text!r} compares with a number that is too large.")
-    if known_values is not None and metric not in {*known_values, *PSEUDO_METRICS}:
-        raise SpecError(
-            f"{text!r} names the value {metric!r}, which this audit does not measure"
-            f"{_hint(metric, sorted({*known_values, *PSEUDO_METRICS}))}."
-        )
-    aggregates = PSEUDO_METRICS.get(metric, AGGREGATES)
+    if known_values is not None:
+        _require_known(text, metric, known_values)
+    if metric.startswith(DRIFT):
+        aggregates = DRIFT_AGGREGATES
+    else:
+        aggregates = PSEUDO_METRICS.get(metric, AGGREGATES)
     if aggregate not in aggregates:
         raise SpecError(
             f"{text!r} names the aggregate {aggregate!r}, which {metric} does not have"
             f"{_hint(aggregate, aggregates)}."
         )
+    require_sense(text, clauses, metric, aggregate)
     return Criterion(
-        text=text.strip(), metric=metric, aggregate=aggregate, op=op, number=number
+        text=text.strip(),
+        metric=metric,
+        aggregate=aggregate,
+        op=op,
+        number=number,
+        confidence=clauses.confidence,
+        by=clauses.by,
     )
+
+
+def _require_known(text: str, metric: str, known_values: Collection[str]) -> None:
+    """Nothing happens if the audit measures the value, or every run has it."""
+    if metric.startswith(DRIFT):
+        known = {f"{DRIFT}{name}" for name in (*known_values, "score")}
+    else:
+        known = {*known_values, *PSEUDO_METRICS}
+    if metric not in known:
+        raise SpecError(
+            f"{text!r} names the value {metric!r}, which this audit does not measure"
+            f"{_hint(metric, sorted(known))}."
+        )
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "data": {"source"},
     "model": {"weights", "sha256"},
-    "run": {"device", "shard_size", "max_attempts", "tolerance"},
+    "run": {"device", "shard_size", "max_attempts", "priority", "tolerance"},
 }
 
 
@@ -34,7 +34,7 @@ def spec_digest(spec: "AuditSpec", plan: "RunPlan") -> str:
     resolve differently elsewhere, a path says nothing about what is in the file, and
     a default that is written out changes nothing.
     """
-    content = spec.model_dump(mode="json", exclude={"schedule"})
+    content = spec.model_dump(mode="json", exclude={"schedule", "sanity"})
     for section, keys in _PLACES.items():
         for key in keys:
             content[section].pop(key, None)

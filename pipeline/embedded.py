@@ -13,11 +13,11 @@ from pipeline.finalising import finalise
 from pipeline.planning import PreparedAudit
 from pipeline.run_context import RunContext, make_context
 from pipeline.run_creation import create_run
+from pipeline.run_origin import PLAIN, RunOrigin
 from pipeline.services import Services
 from pipeline.shard_stream import ShardStream
 from pipeline.shard_work import INFRASTRUCTURE_FAILURES, Outcome, blame
 from pipeline.signing import open_signing_key, write_signed_checkpoint
-from storage.claiming_ahead import claim_ahead_in_run
 from storage.errors import StateConflictError, StorageError
 from storage.events import local_worker
 from storage.leases import Claim, claim_next, expire_leases, fail_attempt, release
@@ -34,6 +34,7 @@ def create_embedded_run(
     audit: PreparedAudit,
     *,
     on_items: Callable[[int], None] = lambda _count: None,
+    origin: RunOrigin = PLAIN,
 ) -> str:
     """Return the id of a run that this process may work on; or nothing was written.
 
@@ -45,6 +46,19 @@ def create_embedded_run(
         ledger.errors.KeyFileError: the signing key is exposed or unreadable.
         ledger.errors.BrokenLedgerError: the ledger does not go on from what was
             signed last, so nothing more may be signed.
+        FencedOutError, NothingNewError: as `create_run`.
+    """
+    open_embedded(services)
+    return create_run(
+        services, audit, queue="embedded", on_items=on_items, origin=origin
+    )
+
+
+def open_embedded(services: Services) -> None:
+    """This process has a database and a key, and may sign what it will do.
+
+    Raises:
+        SchemaOutdatedError, ledger.errors.LedgerError: as `create_embedded_run`.
     """
     settings = services.settings
     if settings.resolved_signing_key.exists():
@@ -52,7 +66,6 @@ def create_embedded_run(
         load_signing_key(settings.resolved_signing_key, settings.ledger_origin)
     ensure_embedded_schema(settings.resolved_database_url, actor=services.actor)
     write_signed_checkpoint(services, open_signing_key(services))
-    return create_run(services, audit, queue="embedded", on_items=on_items)
 
 
 def run_embedded(
@@ -142,11 +155,12 @@ class _OwnDesk:
 
     def claim_ahead(self) -> Claim | None:
         """Return the claim on the run's next shard that was never attempted."""
-        return claim_ahead_in_run(
+        return claim_next(
             self.services.engine,
             self.run.run_id,
             worker=self.worker,
             lease_s=self.services.settings.lease_s,
+            untried=True,
         )
 
     def context(self, _claim: Claim) -> RunContext:

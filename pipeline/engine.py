@@ -105,13 +105,17 @@ class Engine:
             or Need.IMAGES in self._policy.needs
         )
 
+    def explained(self, batch: BatchInputs) -> Thresholded:
+        """Return the batch explained and cut, and nothing measured."""
+        context = self._context(batch, batch.inputs)
+        return self._explainer(batch.inputs, batch.targets, context)
+
     def measure(self, batch: BatchInputs) -> MeasuredBatch:
         """Return the batch explained, cut and measured."""
-        context = self._context(batch, batch.inputs)
-        found = self._explainer(batch.inputs, batch.targets, context)
+        found = self.explained(batch)
         columns: Columns = {}
         if self._metrics:
-            columns = self._measured(self._metric_batch(batch, found))
+            columns = self._measured(self.metric_batch(batch, found))
         return MeasuredBatch(
             attribution=found.attribution,
             probabilities=found.probabilities,
@@ -140,7 +144,8 @@ class Engine:
                 columns[key] = (column.values.tolist(), column.absent)
         return columns
 
-    def _metric_batch(self, batch: BatchInputs, found: Thresholded) -> MetricBatch:
+    def metric_batch(self, batch: BatchInputs, found: Thresholded) -> MetricBatch:
+        """Return what metrics are given about an explained batch."""
         draws = ItemDraws(self._plan.seed, batch.indices, METRICS_STREAM)
         shape = tuple(batch.inputs.shape[1:])
 

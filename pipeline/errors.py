@@ -6,6 +6,7 @@ AuditError
 ├─ SpecError            the spec is wrong: the user mends it (exit 2)
 ├─ ModelError           the model or its weights cannot be used (exit 2)
 │  └─ ModelRefusedError   ... because they are not to be trusted; the ledger tells
+├─ GateRefusedError     the sanity gate stopped the audit (exit 1)
 ├─ SourceError          the data source cannot be listed (exit 2)
 ├─ InfrastructureError  a server, store or device is missing (exit 4)
 └─ ItemError            one item cannot be explained: it becomes a row with a reason
@@ -49,6 +50,10 @@ class ModelRefusedError(ModelError):
         super().__init__(message)
         self.code = code
         self.sha256 = sha256
+
+
+class GateRefusedError(AuditError):
+    """A check of the sanity gate is flagged, and the audit makes the gate blocking."""
 
 
 class SourceError(AuditError):

@@ -61,8 +61,8 @@ class Executor:
         return self._device
 
     @property
-    def network(self) -> nn.Module:
-        """The network, which other runs' executors may share."""
+    def model(self) -> nn.Module:
+        """The network, on its device; other runs' executors may share it."""
         return self._model
 
     @contextmanager

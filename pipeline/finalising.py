@@ -16,11 +16,17 @@ import sqlalchemy as sa
 
 from ledger.checkpoint import SigningKey
 from pipeline.aggregation import Aggregate, ItemRow, MetricSummary
-from pipeline.criteria import AGGREGATES, evaluate, parse_criterion
+from pipeline.change_measuring import change_since
+from pipeline.criteria import AGGREGATES, DRIFT, evaluate, parse_criterion
+from pipeline.criteria import Verdict as CriterionOutcome
 from pipeline.digests import result_digest
 from pipeline.finaliser_end import ended_in_order
 from pipeline.finaliser_keeper import FinaliserKeeper
+from pipeline.gathering import item_rows, new_aggregate
 from pipeline.item_names import failed_items, item_names
+from pipeline.judging import judge_closely
+from pipeline.level_curves import MULTI_LEVEL, level_curve
+from pipeline.reports.breakdowns import breakdowns_of
 from pipeline.reports.document import build_document, document_bytes
 from pipeline.reports.failed import LISTED_FAILED
 from pipeline.reports.html import render_html
@@ -35,6 +41,7 @@ from pipeline.reports.inputs import (
     Verdict,
 )
 from pipeline.reports.pictures import encoded
+from pipeline.run_change import RunChange
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.signing import write_signed_checkpoint
@@ -43,15 +50,14 @@ from pipeline.stored_items import ItemLookup, pixels_of
 from storage.engine import epoch_now, reading
 from storage.errors import FencedOutError
 from storage.finalisers import claim_finaliser, finish_run
-from storage.items import iterate_items
 from storage.manifests import find_location
 from storage.runs import get_run, list_shards
 from storage.states import ItemStatus, RunState, ShardState
-from storage.tables import AuditTable, ItemTable, RunTable, ShardTable
+from storage.tables import AuditTable, RunTable, ShardTable
 
 #: Parts of the plan that the report has in other places, or that are only about the
 #: machine that planned the run.
-_NOT_REPORTED = frozenset({"cards", "classes", "roots", "versions"})
+_NOT_REPORTED = frozenset({"cards", "classes", "roots", "sanity", "versions"})
 
 _WORDS: dict[bool | None, Verdict] = {True: "pass", False: "fail", None: "incomplete"}
 
@@ -113,7 +119,9 @@ def _finalise(
     dead = [shard for shard in shards if shard.state == ShardState.DEAD]
     state = RunState.INCOMPLETE if dead else RunState.DONE
     gathered = _gather(services, run, keeper, complete=not dead)
-    inputs = _report_inputs(services, run, shards, gathered, state, key)
+    keeper.alive()
+    change = change_since(services.engine, run, alive=keeper.alive)
+    inputs = _report_inputs(services, run, shards, gathered, change, state, key)
     keeper.alive()
     document = build_document(inputs)
     pictures = _pictures(services, run, shards, inputs, keeper)
@@ -133,6 +141,7 @@ def _finalise(
         "reasons": dict(inputs.counts.failures),
         "criteria": [asdict(verdict) for verdict in inputs.criteria],
         "verdict": document["verdict"],
+        "change": _change_summary(change),
         "report": {"json": report["json_key"], "html": report["html_key"]},
     }
     finish_run(
@@ -148,15 +157,21 @@ def _finalise(
     return state
 
 
+def _change_summary(change: RunChange | None) -> dict[str, Any] | None:
+    """Return what `status` says of the change since the run before."""
+    if change is None:
+        return None
+    return {"previous": change.previous, **change.figures()}
+
+
 def _gather(
     services: Services, run: RunTable, keeper: FinaliserKeeper, *, complete: bool
 ) -> _Gathered:
-    aggregate = Aggregate(seed=RunPlan.from_json(run.plan).seed)
+    aggregate = new_aggregate(run)
     failed: list[ItemRow] = []
 
     def records() -> Iterator[bytes]:
-        for row in iterate_items(services.engine, run.id):
-            item = _as_item_row(row)
+        for row, item in item_rows(services, run):
             aggregate.add(item)
             if item.status == ItemStatus.FAILED and len(failed) < LISTED_FAILED:
                 failed.append(item)
@@ -169,28 +184,12 @@ def _gather(
     )
 
 
-def _as_item_row(row: ItemTable) -> ItemRow:
-    return ItemRow(
-        item_index=row.item_index,
-        item_id=row.item_id,
-        status=row.status,
-        reason=row.reason,
-        predicted=row.predicted,
-        target=row.target,
-        label=row.label,
-        score=row.score,
-        keep_requested=row.keep_requested,
-        keep_achieved=row.keep_achieved,
-        metrics=row.metrics,
-        absences=row.absences,
-    )
-
-
 def _report_inputs(
     services: Services,
     run: RunTable,
     shards: Sequence[ShardTable],
     gathered: _Gathered,
+    change: RunChange | None,
     state: RunState,
     key: SigningKey | None,
 ) -> ReportInputs:
@@ -225,7 +224,14 @@ def _report_inputs(
             services, run.id, spec, [pick.row.item_index for pick in gallery.picks]
         ),
         class_names=run.plan["classes"],
-        criteria=_judge(spec, summaries, total=run.items_total, done=counts.done),
+        criteria=_judge(
+            spec,
+            summaries,
+            aggregate,
+            change,
+            total=run.items_total,
+            done=counts.done,
+        ),
         shards_total=run.shards_total,
         dead_shards=[
             DeadShard(
@@ -248,6 +254,14 @@ def _report_inputs(
             artifacts=f"runs/{run.id}/shards/",
         ),
         not_comparable=run.not_comparable,
+        change=change,
+        incremental=(run.origin or {}).get("incremental"),
+        parent=run.parent_run_id,
+        sanity=run.plan.get("sanity"),
+        breakdowns=breakdowns_of(aggregate, list(summaries), run.plan["classes"]),
+        levels=level_curve(services, shards)
+        if run.plan["policy"] in MULTI_LEVEL
+        else (),
     )
 
 
@@ -260,28 +274,55 @@ def _verify_command(run_id: str, key: SigningKey | None) -> str:
 
 
 def _judge(
-    spec: AuditSpec, summaries: Mapping[str, MetricSummary], *, total: int, done: int
+    spec: AuditSpec,
+    summaries: Mapping[str, MetricSummary],
+    aggregate: Aggregate,
+    change: RunChange | None,
+    *,
+    total: int,
+    done: int,
 ) -> list[CriterionVerdict]:
     """Return how each criterion came out; items of dead shards count as failed."""
     figures: dict[str, Mapping[str, float | None]] = {
-        name: {aggregate: getattr(summary, aggregate) for aggregate in AGGREGATES}
+        name: {figure: getattr(summary, figure) for figure in AGGREGATES}
         for name, summary in summaries.items()
     }
     missing = total - done
     figures["items_failed"] = {"count": float(missing), "fraction": missing / total}
+    if change is not None:
+        figures |= change.figures()
     verdicts = []
     for text in spec.criteria:
-        verdict = evaluate(parse_criterion(text), figures)
+        criterion = parse_criterion(text)
+        if not criterion.is_plain:
+            verdicts.append(judge_closely(criterion, aggregate))
+            continue
+        verdict = evaluate(criterion, figures)
         verdicts.append(
             CriterionVerdict(
                 criterion=verdict.criterion.text,
                 verdict=_WORDS[verdict.passed],
                 observed=verdict.value,
                 bound=verdict.criterion.number,
-                reason=verdict.message if verdict.passed is None else None,
+                reason=_why_open(verdict, change),
+                n=summaries[criterion.metric].n
+                if criterion.metric in summaries
+                else None,
             )
         )
     return verdicts
+
+
+def _why_open(verdict: CriterionOutcome, change: RunChange | None) -> str | None:
+    """Return why a criterion has no verdict, None where it has one."""
+    if verdict.passed is not None:
+        return None
+    if change is None and f"{verdict.criterion.metric}.".startswith(DRIFT):
+        return (
+            "There is no earlier run of this audit to compare with, so "
+            f"{verdict.criterion.text!r} is not met."
+        )
+    return verdict.message
 
 
 def _pictures(

@@ -25,3 +25,7 @@ class ItemRow:
     keep_achieved: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     absences: Mapping[str, str] = field(default_factory=dict)
+    #: Whom it is about, a token; None where the audit names no subjects.
+    subject_token: str | None = None
+    #: Group column to value, or to its token where persons are meant.
+    groups: Mapping[str, str] = field(default_factory=dict)

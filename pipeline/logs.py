@@ -25,6 +25,8 @@ ALLOWED_KEYS = frozenset(
         "run",
         "shard",
         "shard_id",
+        "schedule",
+        "slot_id",
         "attempt",
         "worker",
         "queue",
@@ -38,8 +40,10 @@ ALLOWED_KEYS = frozenset(
         "seconds",
         "error",
         "version",
+        "needed",
         "threads",
         "pid",
+        "port",
         "logger",
     }
 )

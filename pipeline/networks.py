@@ -4,7 +4,7 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial
 from typing import Any
 
 import torch
@@ -72,12 +72,15 @@ class NetworkCache:
                 budget_mb = int(GPU_SHARE * total / MB)
         self._budget = budget_mb * MB
         self._networks: OrderedDict[NetworkKey, Network] = OrderedDict()
+        #: How many were loaded so far.
+        self.loads = 0
 
     def get(self, key: NetworkKey, load: Callable[[], Network]) -> Network:
         """Return the network, loaded if it is not there; older ones may go for it."""
         found = self._networks.get(key)
         if found is None:
             found = self._networks[key] = load()
+            self.loads += 1
         self._networks.move_to_end(key)
         self._shrink()
         return found
@@ -110,20 +113,26 @@ def as_planned(plan: RunPlan, network: nn.Module, device: torch.device) -> None:
     if plan.compiled:
         compile_around(network, plan.layer)
     if plan.dtype == "bfloat16":
-        _compute_in(network, torch.bfloat16, device.type)
+        network.forward = _InBfloat16(network, device.type, compiled=plan.compiled)
 
 
-def _compute_in(network: nn.Module, dtype: torch.dtype, device: str) -> None:
-    """The network's heavy operations compute in the type; its logits are float32."""
-    plain = network.forward
+class _InBfloat16:
+    """The network's forward with heavy operations in bfloat16 and float32 logits.
 
-    @wraps(plain)
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        with torch.autocast(device, dtype=dtype):
-            found = plain(*args, **kwargs)
+    No closure, so that a copy of the network computes with the copy's weights.
+    """
+
+    def __init__(self, network: nn.Module, device: str, *, compiled: bool) -> None:
+        self._network = network
+        self._device = device
+        # What compiling left on the network; else its class has the forward.
+        self._forward = network.forward if compiled else None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        forward = self._forward or partial(type(self._network).forward, self._network)
+        with torch.autocast(self._device, dtype=torch.bfloat16):
+            found = forward(*args, **kwargs)
         return found.float() if isinstance(found, Tensor) else found
-
-    network.forward = forward
 
 
 def compile_around(

@@ -35,6 +35,11 @@ def check_plan(
         "model_digest": (details.get("model"), run.model_digest),
         "queue": (details.get("queue"), run.queue),
         "spec and plan": (details.get("setup"), document_digest(run.spec, run.plan)),
+        "origin": (
+            details.get("origin"),
+            None if run.origin is None else document_digest(run.origin),
+        ),
+        "parent_run_id": (details.get("parent"), run.parent_run_id),
         "not_comparable": (halved, bool(run.not_comparable)),
     }
     compare_run(run, pairs, findings)

@@ -3,10 +3,7 @@
 
 import json
 import os
-import platform
 from dataclasses import asdict
-from importlib import metadata
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,6 +19,7 @@ from pipeline.labels import ClassNames
 from pipeline.paths import AllowedRoots
 from pipeline.policies import planned_arguments
 from pipeline.run_plan import RunPlan
+from pipeline.software import software_versions
 from pipeline.spec import AuditSpec
 
 #: Positions in a batch until a search says better.
@@ -138,10 +136,3 @@ def resolve_target(target: int | str, classes: ClassNames) -> str:
     near = classes.nearest(target)
     hint = f"; did you mean '{near}'" if near else ""
     raise SpecError(f"explain.target: there is no class '{target}'{hint}.")
-
-
-def software_versions() -> dict[str, str]:
-    """Return the versions of what decides numbers."""
-    names = ("affidavit", "torch", "torchvision", "numpy", "pillow")
-    found: dict[str, Any] = {name: metadata.version(name) for name in names}
-    return {"python": platform.python_version(), **found}

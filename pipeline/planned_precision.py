@@ -19,6 +19,7 @@ from pipeline.precision import COMPARED, check_precision, in_words
 from pipeline.preparing import ItemPreparer
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
+from pipeline.spec import AuditSpec
 from pipeline.spec_checks import CheckedSpec
 
 #: Items that are looked at to find some that can be read.
@@ -43,7 +44,7 @@ def with_precision(
         SpecError: the check is outside the tolerance, or cannot be made here.
         ModelError: the network fails in the type.
     """
-    _refuse_impossible(plan, device)
+    _refuse_impossible(checked.written, plan, device)
     key = "run.compile" if plan.compiled else "run.dtype"
     try:
         check = check_precision(
@@ -71,8 +72,8 @@ def with_precision(
     return replace(plan, precision=check.to_json())
 
 
-def _refuse_impossible(plan: RunPlan, device: torch.device) -> None:
-    """Nothing happens if device and method can be had as planned.
+def _refuse_impossible(spec: AuditSpec, plan: RunPlan, device: torch.device) -> None:
+    """Nothing happens if what the spec asks for can be had as planned.
 
     Raises:
         SpecError: they cannot.
@@ -84,6 +85,11 @@ def _refuse_impossible(plan: RunPlan, device: torch.device) -> None:
         )
     if not plan.compiled:
         return
+    if spec.sanity is not None:
+        raise SpecError(
+            "run.compile: the sanity gate looks into copies of the network with other "
+            "weights, which compiled code does not allow; leave out one of the two."
+        )
     if plan.method in NOT_COMPILED:
         raise SpecError(
             f"run.compile: the method '{plan.method}' changes what modules do during a "

@@ -9,6 +9,7 @@ that is gone) becomes an `InfrastructureError`, so that the shard is tried again
 import errno
 import os
 import stat
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,11 +54,13 @@ class ItemReader:
         roots: Folders that local files must lie under.
         s3_client: Makes the S3 client on first use; None when S3 is not set up.
         limits: The largest file that is read.
+        on_bytes: Told the size of whatever was read.
     """
 
     roots: AllowedRoots
     s3_client: S3ClientFactory | None = None
     limits: Limits = field(default_factory=Limits)
+    on_bytes: Callable[[int], None] = lambda _count: None
     _client: Any = field(default=None, init=False, repr=False)
 
     def read(
@@ -75,9 +78,10 @@ class ItemReader:
                 allowed roots, or not what it was when the manifest was made.
             InfrastructureError: the place that holds the item cannot be reached.
         """
-        if is_remote(uri):
-            return self._read_object(uri, expected_size, expected_version)
-        return self._read_file(uri, expected_size, expected_version)
+        read = self._read_object if is_remote(uri) else self._read_file
+        data = read(uri, expected_size, expected_version)
+        self.on_bytes(len(data))
+        return data
 
     def _read_file(self, uri: str, size: int | None, version: str | None) -> bytes:
         try:

@@ -15,11 +15,13 @@ from pipeline.domain import SourceItem
 from pipeline.manifest_ids import ManifestIds
 from pipeline.planning import PreparedAudit
 from pipeline.precision import in_words
+from pipeline.run_origin import PLAIN, RunOrigin
+from pipeline.sanity_gate import gated
 from pipeline.services import Services
 from pipeline.shard_sizing import speed_key
 from storage.engine import transaction
 from storage.manifests import iterate_duplicates, mark_duplicates, write_locations
-from storage.runs import add_audit, add_run, complete_plan
+from storage.runs import add_audit, add_run, complete_plan, note_origin
 from storage.subjects import new_token, tokens_for
 
 #: Rows in memory at a time, which bounds planning's memory whatever the item count.
@@ -35,6 +37,7 @@ def create_run(
     *,
     queue: str,
     on_items: Callable[[int], None] = lambda _count: None,
+    origin: RunOrigin = PLAIN,
 ) -> str:
     """Return the id of a run that is ready to be worked on; or nothing was written.
 
@@ -43,7 +46,14 @@ def create_run(
         audit: What to run.
         queue: The queue whose workers will do it; `embedded` for none.
         on_items: Told how many more items are in the manifest.
+        origin: What brought the run about; its slot ends in the same transaction.
+
+    Raises:
+        FencedOutError: another planner owns the slot.
+        NothingNewError: the audit's source leaves out all that it lists.
+        GateRefusedError: the sanity gate stopped the audit.
     """
+    audit = gated(services, audit)
     written = audit.written.model_dump(mode="json")
     resolved, plan = audit.resolved.model_dump(mode="json"), audit.plan.to_json()
     with transaction(services.engine) as session:
@@ -64,10 +74,14 @@ def create_run(
                 "spec_digest": audit.spec_sha256,
                 "model_digest": audit.model_sha256,
                 "queue": queue,
+                "priority": audit.written.run.priority,
                 "speed_key": speed_key(audit.plan, audit.model_sha256),
             },
         )
         manifest = _write_manifest(session, audit, run_id, on_items)
+        came_from = origin.to_json()
+        if came_from is not None:
+            note_origin(session, run_id, came_from)
         complete_plan(
             session,
             run_id,
@@ -85,10 +99,29 @@ def create_run(
                 "duplicates": manifest.duplicates,
                 "queue": queue,
                 "plugins": services.settings.plugins,
+                **_origin_details(came_from),
+                **(
+                    {"sanity": audit.plan.sanity["verdict"]}
+                    if audit.plan.sanity
+                    else {}
+                ),
                 **_precision(audit),
             },
         )
+        origin.end(session, run_id, audit.model_sha256)
     return run_id
+
+
+def _origin_details(origin: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what the ledger says of where a run comes from."""
+    if origin is None:
+        return {}
+    details: dict[str, Any] = {"origin": document_digest(origin)}
+    if "schedule" in origin:
+        details |= {"schedule": origin["schedule"], "slot": int(origin["slot"])}
+    if "incremental" in origin:
+        details |= {"unchanged": origin["incremental"]["unchanged"]}
+    return details
 
 
 def _precision(audit: PreparedAudit) -> dict[str, Detail]:

@@ -57,6 +57,7 @@ class RunPlan:
         batch_trials: Items a second by batch size, where there was a search.
         shard_size: Items in a shard.
         versions: Software that decides numbers.
+        sanity: What the sanity gate found; None where the audit has none.
     """
 
     layer: str
@@ -88,6 +89,7 @@ class RunPlan:
     passes_per_item: float | None = None
     chunk: int = 64
     versions: dict[str, str] = field(default_factory=dict)
+    sanity: dict[str, Any] | None = None
     compiled: bool = False
     precision: dict[str, Any] | None = None
     speed_source: str = "probe"

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from pipeline.paths import AllowedRoots
 from pipeline.settings import Settings
+from pipeline.telemetry import SILENCE, Telemetry
 from storage.engine import create_engine
 from storage.objects.opening import open_store
 from storage.objects.protocol import ObjectStore
@@ -29,11 +30,13 @@ class Services:
         actor: Who is at work, as the ledger names it.
         own_roots: Folders that a worker may read where no setting says so; None in
             other processes, which go by the spec.
+        telemetry: Told what happens to shards.
     """
 
     settings: Settings
     actor: str
     own_roots: tuple[Path, ...] | None = None
+    telemetry: Telemetry = SILENCE
 
     @cached_property
     def engine(self) -> sa.Engine:
@@ -59,6 +62,7 @@ class Services:
             request_checksum_calculation=settings.s3_request_checksum_calculation,
             conditional_writes=settings.s3_conditional_writes,
             read_timeout_s=settings.s3_read_timeout_s,
+            ca=None if settings.s3_ca is None else str(settings.s3_ca),
         )
 
     @property
@@ -95,7 +99,9 @@ class Services:
             max_pixels=self.settings.max_item_pixels,
             decoding_bytes=self.settings.decoding_bytes,
         )
-        return ItemReader(roots, self.s3_client, limits)
+        return ItemReader(
+            roots, self.s3_client, limits, on_bytes=self.telemetry.bytes_read
+        )
 
     def close(self) -> None:
         """Connections are given back."""

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, FilePath, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import SpecError
@@ -42,6 +42,18 @@ class Settings(BaseSettings):
         default="affidavit:",
         description="Prefix of every Redis key, so that deployments may share one.",
     )
+    broker_ca: FilePath | None = Field(
+        default=None,
+        description="CA certificates (PEM) that a rediss:// broker must be signed by; "
+        "default: the system's.",
+    )
+    broker_certificate: FilePath | None = Field(
+        default=None, description="Client certificate (PEM) shown to the broker."
+    )
+    broker_key: FilePath | None = Field(
+        default=None,
+        description="Key (PEM) of that certificate, where it is in another file.",
+    )
     signing_key: Path | None = Field(
         default=None,
         description="Ed25519 key of the ledger (PEM, 0600); default: in the home. "
@@ -72,6 +84,11 @@ class Settings(BaseSettings):
     )
     s3_endpoint_url: str | None = Field(
         default=None, description="Endpoint of an S3-compatible server."
+    )
+    s3_ca: FilePath | None = Field(
+        default=None,
+        description="CA certificates (PEM) that the S3 server must be signed by; "
+        "default: botocore's.",
     )
     s3_region: str = Field(default="us-east-1", description="Region name.")
     s3_access_key_id: SecretStr | None = Field(
@@ -107,6 +124,11 @@ class Settings(BaseSettings):
         description="Seconds, times the attempts so far, before a shard whose attempt "
         "ended badly is tried again.",
     )
+    orphan_age_h: float = Field(
+        default=48,
+        ge=0,
+        description="Hours after which an object that no shard names is collected.",
+    )
     tick_s: float = Field(
         default=5, gt=0, description="Seconds between the control worker's rounds."
     )
@@ -118,6 +140,18 @@ class Settings(BaseSettings):
     )
     dispatch_window: int = Field(
         default=16, ge=1, description="Most shards of a queue hinted at a time."
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Port on which a worker serves /metrics for Prometheus; 0 takes a "
+        "free one, which `affidavit workers` shows; default: none.",
+    )
+    metrics_bind: str = Field(
+        default="127.0.0.1",
+        description="Address on which metrics are served; they hold no secrets and no "
+        "personal data, but the port has no password.",
     )
     max_item_bytes: int = Field(
         default=268_435_456, ge=1, description="Largest input file, in bytes."

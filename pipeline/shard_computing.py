@@ -18,6 +18,7 @@ from pipeline.run_context import RunContext
 from pipeline.services import Services
 from pipeline.single_steps import prepare_in_single_steps
 from pipeline.staging import StagedBatch
+from pipeline.telemetry import Stage, timed, waiting_timed
 from storage.errors import FencedOutError
 from storage.leases import Claim
 
@@ -136,16 +137,20 @@ class OpenShard:
         results: list[ItemResult] = []
         digests: list[Digests] = []
         halved, pace = False, _Pace()
+        telemetry = self._services.telemetry
 
         def step() -> None:
             self.keeper.alive()
             on_step()
 
         with self._batches(context) as batches, context.executor.session(step):
-            for number, batch in enumerate(batches, start=1):
+            waited = waiting_timed(telemetry, batches)
+            for number, batch in enumerate(waited, start=1):
                 if self.is_reading_last:
                     on_idle_readers()
-                output = context.executor.explain_staged(batch)
+                with timed(telemetry, Stage.EXPLAIN):
+                    output = context.executor.explain_staged(batch)
+                telemetry.batch(len(batch.items), context.plan.batch_size)
                 results += output.results
                 digests += [(s.content_sha256, s.truth_sha256) for s in batch.items]
                 halved = halved or output.halved

@@ -119,7 +119,7 @@ class ShardStream:
             if alone:
                 writer.drain()
         except FencedOutError:
-            self._desk.left(claim, Outcome.FENCED_OUT)
+            self._left(claim, Outcome.FENCED_OUT)
         except (*INFRASTRUCTURE_FAILURES, *SHARD_FAILURES) as exc:
             self._desk.failed(claim, exc)
             # What failed here would fail the next one too.
@@ -135,8 +135,12 @@ class ShardStream:
     def _give_back(self, claim: Claim) -> bool:
         release(self._services.engine, claim)
         self._gave_back = True
-        self._desk.left(claim, Outcome.RELEASED)
+        self._left(claim, Outcome.RELEASED)
         return False
+
+    def _left(self, claim: Claim, outcome: Outcome) -> None:
+        self._services.telemetry.shard(outcome.value)
+        self._desk.left(claim, outcome)
 
 
 def is_worked_on_alone(context: RunContext, claim: Claim) -> bool:
@@ -185,6 +189,7 @@ class _ClaimAhead:
         # A database that is away leaves it to the end of the lease.
         with suppress(StorageError):
             release(self._services.engine, shard.claim)
+            self._services.telemetry.shard(Outcome.RELEASED.value)
             self._desk.left(shard.claim, Outcome.RELEASED)
         return True
 

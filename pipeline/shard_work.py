@@ -81,14 +81,17 @@ def work_on(
         InfrastructureError: a source, the store or the database failed under way.
     """
     shard = OpenShard(services, claim)
+    outcome = Outcome.FINISHED
     try:
         computed = shard.compute(context, stop=stop, on_batch=on_batch)
         if computed is None:
             release(services.engine, claim)
-            return Outcome.RELEASED
-        write_shard(services, computed)
+            outcome = Outcome.RELEASED
+        else:
+            write_shard(services, computed)
     except FencedOutError:
-        return Outcome.FENCED_OUT
+        outcome = Outcome.FENCED_OUT
     finally:
         shard.close()
-    return Outcome.FINISHED
+    services.telemetry.shard(outcome.value)
+    return outcome

@@ -61,7 +61,9 @@ class ShardWriter:
 
     def _write(self, computed: ComputedShard) -> None:
         try:
-            self._ends.left(computed.claim, self._outcome(computed))
+            outcome = self._outcome(computed)
+            self._services.telemetry.shard(outcome.value)
+            self._ends.left(computed.claim, outcome)
         except (*INFRASTRUCTURE_FAILURES, *SHARD_FAILURES) as exc:
             try:
                 self._ends.failed(computed.claim, exc)

@@ -16,6 +16,7 @@ from pipeline.packing import write_artifact
 from pipeline.run_context import RunContext
 from pipeline.services import Services
 from pipeline.shard_computing import ComputedShard, Digests
+from pipeline.telemetry import Stage, timed
 from storage.errors import FencedOutError
 from storage.leases import Artifact, Claim, finish_shard
 from storage.states import ItemStatus
@@ -31,16 +32,20 @@ def write_shard(services: Services, computed: ComputedShard) -> None:
     claim = computed.claim
     if computed.keeper.lost:
         raise FencedOutError(f"The lease of {claim.object_name} is lost.")
+    telemetry = services.telemetry
     artifact = _store(services, computed.context, claim, computed.results)
-    finish_shard(
-        services.engine,
-        claim,
-        artifact=artifact,
-        items=_rows(claim, computed.results, computed.digests),
-        counts=_counts(computed.results),
-        not_comparable=computed.halved,
-        work_s=computed.work_s,
-    )
+    counts = _counts(computed.results)
+    with timed(telemetry, Stage.FINISH):
+        finish_shard(
+            services.engine,
+            claim,
+            artifact=artifact,
+            items=_rows(claim, computed.results, computed.digests),
+            counts=counts,
+            not_comparable=computed.halved,
+            work_s=computed.work_s,
+        )
+    telemetry.items(done=counts["items_done"], failed=counts["items_failed"])
 
 
 def _store(
@@ -59,9 +64,11 @@ def _store(
     }
     with tempfile.TemporaryDirectory(prefix="affidavit-") as folder:
         path = Path(folder) / "shard.parquet"
-        sha256, size = write_artifact(path, results, metadata=metadata)
-        with path.open("rb") as stream:
+        with timed(services.telemetry, Stage.PACK):
+            sha256, size = write_artifact(path, results, metadata=metadata)
+        with timed(services.telemetry, Stage.PUT), path.open("rb") as stream:
             services.store.put(key, stream, sha256=sha256)
+    services.telemetry.bytes_written(size)
     return Artifact(key=key, sha256=sha256, size_bytes=size)
 
 

@@ -17,6 +17,7 @@ from explain.methods.cards import METHODS
 from explain.parameters import Parameter, resolved
 from explain.remedies.cards import REMEDIES
 from explain.thresholds.cards import POLICIES
+from pipeline.cron import Cron
 
 #: `weights: hub` is how a spec says that weights may be fetched at run time.
 HUB = "hub"
@@ -299,6 +300,32 @@ class PrivacySpec(SpecSection):
     )
 
 
+class SanitySpec(SpecSection):
+    """What a sample of the items must show before the run is made."""
+
+    items: int = Field(
+        default=16, ge=1, le=1024, description="Items drawn, by the run's seed."
+    )
+    blocking: bool = Field(
+        default=False,
+        description="Whether a flagged check stops the audit (exit 1); otherwise the "
+        "report shows it.",
+    )
+    max_similarity: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Highest mean rank correlation with the maps of the network whose "
+        "weights are all drawn anew.",
+    )
+    max_residual: float = Field(
+        default=0.1,
+        gt=0,
+        description="Highest mean relative completeness residual, for methods with "
+        "that axiom.",
+    )
+
+
 class RunSpec(SpecSection):
     """How the work is cut and carried out."""
 
@@ -349,9 +376,42 @@ class RunSpec(SpecSection):
         description="Most images in one forward pass of a method or policy that makes "
         "many; bounds memory. Decides last bits, so it is fixed in the manifest.",
     )
+    priority: int = Field(
+        default=0,
+        ge=-10,
+        le=10,
+        description="Runs of a higher priority get workers first; equals share them.",
+    )
     max_attempts: int = Field(
         default=3, ge=1, le=20, description="Attempts before a shard is dead."
     )
+
+
+class ScheduleSpec(SpecSection):
+    """When the audit is run again by itself, once `affidavit schedule add` took it."""
+
+    cron: str = Field(
+        description="Five fields as in cron(5), such as 0 3 * * *, or @hourly, @daily, "
+        "@weekly, @monthly, @yearly."
+    )
+    timezone: str = Field(
+        default="UTC", description="IANA name of the time zone that cron means."
+    )
+    catch_up: Literal["latest", "all", "none"] = Field(
+        default="latest",
+        description="Of slots that were missed: one run for the newest, one each (the "
+        "newest 24 at most), or none for what is over ten minutes late.",
+    )
+    incremental: bool = Field(
+        default=False,
+        description="Whether a run takes only items that are new or changed since the "
+        "runs before it.",
+    )
+
+    @model_validator(mode="after")
+    def _names_moments(self) -> "ScheduleSpec":
+        Cron(self.cron, self.timezone)
+        return self
 
 
 class AuditSpec(SpecSection):
@@ -377,9 +437,15 @@ class AuditSpec(SpecSection):
         "hold.",
     )
     privacy: PrivacySpec = Field(default_factory=PrivacySpec)
+    sanity: SanitySpec | None = Field(
+        default=None,
+        description="A sample is checked before the run is made; {} takes the "
+        "defaults, null leaves it out.",
+    )
     run: RunSpec = Field(default_factory=RunSpec)
-    schedule: None = Field(
-        default=None, description="Reserved: scheduled audits are not there yet."
+    schedule: ScheduleSpec | None = Field(
+        default=None,
+        description="When the audit is run again by itself; see below. Null: never.",
     )
 
     @property

@@ -13,6 +13,7 @@ from explain.methods.cards import METHODS
 from explain.metrics.cards import METRICS
 from explain.thresholds.cards import POLICIES
 from pipeline.criteria import parse_criterion
+from pipeline.criterion_clauses import require_columns
 from pipeline.errors import SpecError
 from pipeline.labels import load_class_names
 from pipeline.outlook import refuse_without_labels, refuse_without_masks
@@ -48,9 +49,23 @@ def check_spec(services: Services, spec_path: Path) -> CheckedSpec:
         SpecError: the spec is wrong, or every item of it would have to fail.
         SourceError: the data source cannot be opened.
     """
-    written = load_spec(spec_path)
+    return check_written(
+        services, load_spec(spec_path), base=spec_path.resolve().parent
+    )
+
+
+def check_written(services: Services, written: AuditSpec, *, base: Path) -> CheckedSpec:
+    """Return a spec that was read before, checked as `check_spec` does.
+
+    Args:
+        services: Settings and S3 access.
+        written: The spec.
+        base: The folder that its relative paths count from.
+
+    Raises:
+        SpecError, SourceError: as `check_spec`.
+    """
     check_names(written)
-    base = spec_path.resolve().parent
     roots = services.roots(base, Path.cwd())
     resolved = resolve_paths(written, base=base, roots=roots)
     from pipeline.sources.opening import open_source  # noqa: PLC0415 - pyarrow
@@ -94,7 +109,8 @@ def check_names(spec: AuditSpec) -> None:
         for key in METRICS[name].values_for(complete=complete)
     }
     for text in spec.criteria:
-        parse_criterion(text, known_values=measured)
+        criterion = parse_criterion(text, known_values=measured)
+        require_columns(text, criterion.by, spec.data.columns.groups)
 
 
 def _known(where: str, name: str, known: Iterable[str]) -> None:

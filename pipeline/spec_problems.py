@@ -76,8 +76,6 @@ def _sentence(place: Place, errors: list[ErrorDetails], document: Document) -> s
         return _missing(place)
     if error["type"] == "extra_forbidden":
         return _unknown(place)
-    if place == ("schedule",):
-        return "schedule: this section is reserved; leave it out."
     broken = _broken_rule(place, error) or _wrong_kind(
         _annotation(place), _value_at(document.data, place)
     )

@@ -54,7 +54,12 @@ metrics: [deletion, insertion, confidence_retained]
 # of mean, median, std, min, max, p05, p25, p75, p95. Examples:
 #   - deletion_auc.mean <= 0.4
 #   - items_failed.fraction <= 0.01
+#   - faithfulness.deletion_auc.mean <= 0.4 with 95% confidence
+#   - deletion_auc.mean <= 0.5 by class      (or: by group:COLUMN)
 criteria: []
+
+sanity: null                        # checks on a sample before the run is made: {} or
+                                    # {items: 16, blocking: true}
 
 privacy:
   gallery: null                     # images, maps or none; null: images, but maps when
@@ -67,4 +72,12 @@ run:
   threads: null                     # of one worker on the CPU; null: all cores
   chunk: 64                         # most images in one pass of methods that make many
   max_attempts: 3                   # before a shard is given up
+  priority: 0                       # -10 to 10; higher gets the workers first
+
+# When the audit is run again by itself: `affidavit schedule add`. null is never.
+schedule: null
+#   cron: 0 3 * * *                 # minute, hour, day, month, weekday; or @daily
+#   timezone: Europe/Berlin         # [UTC]
+#   catch_up: latest                # of missed slots: latest, all or none
+#   incremental: false              # true: only items that are new or changed
 """

@@ -190,7 +190,12 @@ def _check_summary(run: RunTable, report: Any, findings: Findings) -> None:
     items = dict(report["scope"]["items"])
     del items["missing"]
     reasons = {each["reason"]: each["count"] for each in report["scope"]["failures"]}
+    change = report.get("change")
     pairs = {
+        "summary.change": (
+            change and {"previous": change["previous"]["run"], **change["figures"]},
+            summary.get("change"),
+        ),
         "summary.items": (items, summary.get("items")),
         "summary.reasons": (reasons, summary.get("reasons")),
         "summary.criteria": (report["verdict"]["criteria"], summary.get("criteria")),

@@ -10,7 +10,8 @@ StorageError
 ├─ StatementRefusedError      a row or statement is not allowed: our own fault
 ├─ FencedOutError             another attempt owns the shard: stop, write nothing
 ├─ StateConflictError         the run is in a state that forbids the request
-└─ UnknownRunError            no run has that id
+├─ UnknownRunError            no run has that id
+└─ UnknownScheduleError       no schedule has that id or audit
 ```
 """
 
@@ -49,3 +50,7 @@ class StateConflictError(StorageError):
 
 class UnknownRunError(StorageError):
     """No run, or more than one, matches the given id."""
+
+
+class UnknownScheduleError(StorageError):
+    """No schedule, or more than one, matches the given id or audit."""

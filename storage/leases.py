@@ -6,7 +6,7 @@ and that number is the fence: whatever a worker writes later is written only whe
 row still carries it. All moments come from the database's clock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -28,6 +28,7 @@ from storage.suspects import (
     strike,
 )
 from storage.tables import ItemTable, RunTable, ShardTable
+from storage.turns import open_runs, turn_of
 
 #: Seconds, times the attempts so far, before a failed shard may be claimed again.
 BACKOFF_S = 5.0
@@ -85,27 +86,85 @@ def claim_shard(
     with transaction(engine) as session:
         # A row that somebody else has locked is waited for: the dispatcher holds it
         # for a moment only, and a hint not followed would come again much later.
-        candidate = sa.select(ShardTable).where(ShardTable.id == shard_id, claimable())
-        return claim_candidate(session, candidate.with_for_update(), worker, lease_s)
+        candidate = sa.select(ShardTable).where(ShardTable.id == shard_id, _claimable())
+        return _claim(session, candidate.with_for_update(), worker, lease_s)
 
 
 def claim_next(
-    engine: sa.Engine, run_id: str, *, worker: str, lease_s: float
+    engine: sa.Engine,
+    run_id: str,
+    *,
+    worker: str,
+    lease_s: float,
+    untried: bool = False,
 ) -> Claim | None:
-    """Return the claim on the run's first claimable shard, or None."""
+    """Return the claim on the run's first claimable shard, or None.
+
+    Args:
+        engine: The database.
+        run_id: The run.
+        worker: Who claims.
+        lease_s: Seconds until the lease ends.
+        untried: Whether only shards will do that lose nothing by one lost attempt.
+    """
     with transaction(engine) as session:
         candidate = (
             sa.select(ShardTable)
-            .where(ShardTable.run_id == run_id, claimable())
+            .where(ShardTable.run_id == run_id, _claimable(), _may_wait(untried))
             .order_by(ShardTable.shard_index)
             .limit(1)
             .with_for_update(skip_locked=True)
         )
-        return claim_candidate(session, candidate, worker, lease_s)
+        return _claim(session, candidate, worker, lease_s)
 
 
-def claimable() -> sa.ColumnElement[bool]:
-    """Return what makes a shard claimable now."""
+def claim_ahead(
+    engine: sa.Engine,
+    queue: str,
+    *,
+    worker: str,
+    lease_s: float,
+    takes: Callable[[Mapping[str, str]], bool] = lambda _versions: True,
+    untried: bool = False,
+) -> Claim | None:
+    """Return the claim on the queue's next shard that nobody was hinted at, or None.
+
+    A shard that was hinted at is left to whoever gets the hint, or that were in vain.
+
+    Args:
+        engine: The database.
+        queue: The queue that the worker works for.
+        worker: Who claims.
+        lease_s: Seconds until the lease ends.
+        takes: Whether the worker may work on a run planned with these versions.
+        untried: Whether only shards will do that lose nothing by one lost attempt.
+    """
+    # A shard whose lease ran out was claimed before: its hint is used up.
+    unhinted = sa.or_(
+        ShardTable.state == ShardState.RUNNING, ShardTable.dispatched_at.is_(None)
+    )
+    with transaction(engine) as session:
+        runs = open_runs(session, queue, ShardTable.dispatched_at.is_not(None))
+        for turn in sorted(turn_of(run) for run in runs if takes(run.versions or {})):
+            candidate = (
+                sa.select(ShardTable)
+                .where(
+                    ShardTable.run_id == turn.run_id,
+                    _claimable(),
+                    unhinted,
+                    _may_wait(untried),
+                )
+                .order_by(ShardTable.shard_index)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            )
+            claim = _claim(session, candidate, worker, lease_s)
+            if claim is not None:
+                return claim
+    return None
+
+
+def _claimable() -> sa.ColumnElement[bool]:
     waiting = sa.and_(
         ShardTable.state == ShardState.PENDING,
         sa.or_(ShardTable.not_before.is_(None), ShardTable.not_before <= epoch_now()),
@@ -113,8 +172,6 @@ def claimable() -> sa.ColumnElement[bool]:
     run_is_open = (
         sa.select(RunTable.id)
         .where(RunTable.id == ShardTable.run_id, RunTable.state.in_(OPEN_RUN_STATES))
-        # Also where the query around it joins runs.
-        .correlate(ShardTable)
         .exists()
     )
     return sa.and_(
@@ -124,10 +181,20 @@ def claimable() -> sa.ColumnElement[bool]:
     )
 
 
-def claim_candidate(
+def _may_wait(untried: bool) -> sa.ColumnElement[bool]:
+    """Return which shards may be claimed for later.
+
+    A worker that is killed loses what it had claimed for later too. That may cost a
+    shard its first attempt, but no second one, and never its last.
+    """
+    if not untried:
+        return sa.true()
+    return sa.and_(ShardTable.attempt == 0, ShardTable.max_attempts > 1)
+
+
+def _claim(
     session: Session, candidate: sa.Select[ShardTable], worker: str, lease_s: float
 ) -> Claim | None:
-    """Return the claim on the shard that the query finds and locks, or None."""
     shard = session.scalar(candidate)
     if shard is None:
         return None

@@ -93,3 +93,26 @@ def iterate_locations(
     while rows := read_locations(engine, run_id, first_item=first, item_count=chunk):
         yield from rows
         first += chunk
+
+
+def iterate_groups(
+    engine: sa.Engine, run_id: str, *, chunk: int = 2000
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (item, its group values or their tokens) of the whole manifest, in order.
+
+    About a chunk is in memory at a time.
+    """
+    after = -1
+    while True:
+        with reading(engine) as session:
+            rows = session.execute(
+                sa.select(LocationTable.item_index, LocationTable.groups)
+                .where(LocationTable.run_id == run_id, LocationTable.item_index > after)
+                .order_by(LocationTable.item_index)
+                .limit(chunk)
+            ).all()
+        for row in rows:
+            after = row.item_index
+            yield after, row.groups or {}
+        if len(rows) < chunk:
+            return

@@ -134,6 +134,16 @@ def complete_plan(
     )
 
 
+def note_origin(session: Session, run_id: str, origin: dict[str, Any]) -> None:
+    """The run says where it comes from."""
+    session.execute(
+        sa.update(RunTable)
+        .where(RunTable.id == run_id)
+        .values(origin=origin)
+        .execution_options(synchronize_session=False)
+    )
+
+
 def get_run(engine: sa.Engine, prefix: str) -> RunTable:
     """Return the run whose id begins with the prefix; `latest` is the newest.
 
@@ -238,14 +248,17 @@ def stop_run(
 ) -> None:
     """No more shards are claimed; running ones stop at their next heartbeat.
 
+    A paused run can still be cancelled.
+
     Raises:
         StateConflictError: the run is already final, or its report is being written.
         UnknownRunError: there is no such run.
     """
+    cancels = state == RunState.CANCELLED
     _move(
         engine,
         run_id,
-        allowed=OPEN_RUN_STATES,
+        allowed=OPEN_RUN_STATES | ({RunState.PAUSED} if cancels else set()),
         state=state,
         action=action,
         actor=actor,
@@ -254,16 +267,21 @@ def stop_run(
 
 
 def resume_run(engine: sa.Engine, run_id: str, *, actor: str) -> None:
-    """A stopped or failed run is open again and goes on with what is unfinished.
+    """A stopped, paused or failed run is open again and goes on with what is left.
 
     Raises:
-        StateConflictError: the run was not interrupted, cancelled or failed.
+        StateConflictError: the run was not interrupted, paused, cancelled or failed.
         UnknownRunError: there is no such run.
     """
     _move(
         engine,
         run_id,
-        allowed={RunState.INTERRUPTED, RunState.CANCELLED, RunState.FAILED},
+        allowed={
+            RunState.INTERRUPTED,
+            RunState.PAUSED,
+            RunState.CANCELLED,
+            RunState.FAILED,
+        },
         state=RunState.QUEUED,
         action=Action.RUN_RESUMED,
         actor=actor,
@@ -311,7 +329,7 @@ def retry_dead_shards(
     """
     with transaction(engine) as session:
         state = lock_run(session, run_id)
-        if state in {RunState.CANCELLED, RunState.INTERRUPTED}:
+        if state in {RunState.CANCELLED, RunState.INTERRUPTED, RunState.PAUSED}:
             # Opened again, it would go on with all that was stopped as well.
             raise StateConflictError(
                 f"The run {run_id} is {state}; go on with it first: 'affidavit resume "

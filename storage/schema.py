@@ -9,10 +9,11 @@ from ledger.entries import Action
 from storage.engine import create_engine, transaction, translate_errors
 from storage.errors import SchemaOutdatedError
 from storage.events import record
+from storage.installation import name_installation
 from storage.locks import Lock, hold
 
 #: The newest migration; a test holds it equal to the folder's.
-HEAD = "0008"
+HEAD = "0010"
 
 
 def current_revision(engine: sa.Engine) -> str | None:
@@ -102,6 +103,7 @@ def _upgrade(engine: sa.Engine, actor: str) -> str | None:
             actor=actor,
             details={"from": before, "to": HEAD},
         )
+        name_installation(session)
     return before
 
 

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The states that a run, a shard and an item can be in, and which of them are final.
+"""The states that runs, shards, slots and items can be in, and which are final.
+
+Those of runs and shards are drawn in ARCHITECTURE.md, "The states".
 
 ```
-run    queued -> running -> finalising -> done | incomplete (retry -> queued)
-         |         |             |
-         v         v             v
-       interrupted | cancelled | failed          resume -> queued
-
-shard  pending -> running -> done
-          ^  ^       |
-          |  +-------+  released or lease expired (attempts left)
-          |          v
-          +------- dead   (attempts exhausted; `retry` brings it back)
+slot   pending -> planning -> planned | nothing_new
+          ^  |       |
+          |  |       +-> pending again after a while, or failed (attempts exhausted)
+          |  +---------> skipped (a later slot of the schedule came)
+          +--- a tick, or `schedule run-now`
 ```
 """
 
@@ -33,6 +30,8 @@ class RunState(StrEnum):
     INCOMPLETE = "incomplete"
     #: Stopped by its user at a batch boundary; `resume` goes on.
     INTERRUPTED = "interrupted"
+    #: Held by its user; `resume` goes on.
+    PAUSED = "paused"
     #: Cancelled by its user; `resume` goes on all the same.
     CANCELLED = "cancelled"
     #: Could not be finalised; the run's error says why, `resume` tries again.
@@ -48,6 +47,46 @@ class ShardState(StrEnum):
     DEAD = "dead"
 
 
+class ScheduleState(StrEnum):
+    """Whether a schedule makes runs."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    #: Kept for the history of its runs; it never comes back.
+    REMOVED = "removed"
+
+
+class SlotState(StrEnum):
+    """Where a slot of a schedule stands: one moment at which a run is due."""
+
+    #: Due; nobody plans its run yet.
+    PENDING = "pending"
+    #: A process lists the source and writes the run.
+    PLANNING = "planning"
+    #: Its run is stored.
+    PLANNED = "planned"
+    #: No item was new or changed, so there is no run.
+    NOTHING_NEW = "nothing_new"
+    #: Missed, or overtaken by a later slot; the catch-up policy made no run of it.
+    SKIPPED = "skipped"
+    #: Its run could not be planned in a bounded number of attempts.
+    FAILED = "failed"
+
+
+class SlotError(StrEnum):
+    """Why the run of a slot could not be planned."""
+
+    SPEC_UNUSABLE = "spec_unusable"
+    PATH_OUTSIDE_ROOTS = "path_outside_roots"
+    SOURCE_UNUSABLE = "source_unusable"
+    MODEL_UNUSABLE = "model_unusable"
+    MODEL_REFUSED = "model_refused"
+    GATE_REFUSED = "gate_refused"
+    INFRASTRUCTURE = "infrastructure"
+    LEASE_EXPIRED = "lease_expired"
+    FAULT = "fault"
+
+
 class ItemStatus(StrEnum):
     """Whether an item was explained."""
 
@@ -61,6 +100,7 @@ FINAL_RUN_STATES = frozenset(
         RunState.DONE,
         RunState.INCOMPLETE,
         RunState.INTERRUPTED,
+        RunState.PAUSED,
         RunState.CANCELLED,
         RunState.FAILED,
     }

@@ -86,8 +86,6 @@ class RunTable(Table):
     queue: Mapped[str] = mapped_column(String(16))
     #: Higher goes first among the runs of a queue.
     priority: Mapped[int] = mapped_column(default=0, server_default=text("0"))
-    #: The run whose failed items this one takes again.
-    parent_run_id: Mapped[str | None] = mapped_column(String(32))
     items_total: Mapped[int] = mapped_column(BigInteger)
     shards_total: Mapped[int]
     #: Set when a batch had to be halved: the digest cannot be compared with others.
@@ -102,6 +100,11 @@ class RunTable(Table):
     result_digest: Mapped[str | None] = mapped_column(String(64))
     #: Items by status and reason, criteria and their verdicts, report keys.
     summary: Mapped[dict[str, Any] | None]
+    #: Where the run comes from: schedule and slot, and what an incremental run left
+    #: out; None for a whole run that somebody asked for.
+    origin: Mapped[dict[str, Any] | None]
+    #: The run whose failed items this one tries again.
+    parent_run_id: Mapped[str | None] = mapped_column(String(32))
     #: Equal for runs whose items take equally long on one kind of device.
     speed_key: Mapped[str | None] = mapped_column(String(64), index=True)
 
@@ -245,6 +248,62 @@ class ItemTable(Table):
     truth_sha256: Mapped[str | None] = mapped_column(String(64))
 
 
+class ScheduleTable(Table):
+    """An audit that is run again and again, as it was when it was added."""
+
+    __tablename__ = "schedules"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    #: Name of the audit.
+    name: Mapped[str] = mapped_column(String(200), index=True)
+    #: The file that it was read from; relative paths count from its folder.
+    spec_path: Mapped[str] = mapped_column(Text)
+    #: The spec as written, which is what runs.
+    spec: Mapped[dict[str, Any]]
+    spec_digest: Mapped[str] = mapped_column(String(64))
+    #: SHA-256 of the weights that ran last, at first those of the file when added;
+    #: None where no file is named and nothing has run.
+    weights_sha256: Mapped[str | None] = mapped_column(String(64))
+    cron: Mapped[str] = mapped_column(String(200))
+    timezone: Mapped[str] = mapped_column(String(64))
+    catch_up: Mapped[str] = mapped_column(String(16))
+    incremental: Mapped[bool]
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    #: The next moment at which a run is due.
+    next_slot: Mapped[float]
+    #: Slots of which no run was made because nobody was there in time.
+    missed: Mapped[int] = mapped_column(BigInteger, default=0)
+    created_at: Mapped[float]
+
+
+class ScheduleSlotTable(Table):
+    """One moment at which a schedule's run is due: the unit of lease and retry."""
+
+    __tablename__ = "schedule_slots"
+    __table_args__ = (
+        UniqueConstraint("schedule_id", "slot"),
+        Index("ix_schedule_slots_state_lease_until", "state", "lease_until"),
+    )
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    schedule_id: Mapped[str] = mapped_column(ForeignKey("schedules.id"))
+    slot: Mapped[float]
+    #: Whether a person asked for it, so that a paused schedule runs it all the same.
+    manual: Mapped[bool]
+    state: Mapped[str] = mapped_column(String(16))
+    #: Counted at claim; the fence of whoever plans.
+    attempt: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[float | None]
+    not_before: Mapped[float | None]
+    dispatched_at: Mapped[float | None]
+    worker: Mapped[str | None] = mapped_column(String(200))
+    #: A member of `storage.states.SlotError`.
+    error: Mapped[str | None] = mapped_column(String(64))
+    run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id"), index=True)
+    created_at: Mapped[float]
+    finished_at: Mapped[float | None]
+
+
 class BatchSizeTable(Table):
     """The batch size that a search found for one kind of work on one device."""
 
@@ -272,6 +331,25 @@ class WorkerTable(Table):
     roots: Mapped[list[Any]]
     started_at: Mapped[float]
     seen_at: Mapped[float]
+    #: Its name in the ledger and in the shards that it has claimed.
+    actor: Mapped[str | None] = mapped_column(String(200))
+    #: Versions of what decides numbers, as in the plan of a run.
+    software: Mapped[dict[str, Any] | None]
+    #: Where its metrics are served, if they are.
+    metrics_url: Mapped[str | None] = mapped_column(String(200))
+    #: How far its clock is ahead of the database's.
+    clock_ahead_s: Mapped[float | None]
+
+
+class InstallationTable(Table):
+    """The random id of this installation, by which others are told from it."""
+
+    __tablename__ = "installation"
+    __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    token: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[float]
 
 
 class OutboxTable(Table):

@@ -81,6 +81,12 @@ def _unavailable(cause: object, database: str | None) -> str:
             f"The database file {database} cannot be used ({said}); check its "
             "permissions, the free space, and whether another program holds it."
         )
+    if "certificate verify failed" in said or "does not match host name" in said:
+        return (
+            "The certificate of the database server is not accepted; set sslrootcert "
+            "in AFFIDAVIT_DATABASE_URL to the CA that signed it, and use the name "
+            "that it was made for as the host."
+        )
     return (
         f"The database does not answer ({said}); check AFFIDAVIT_DATABASE_URL and "
         "that the server is running."

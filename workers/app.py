@@ -11,6 +11,7 @@ from kombu import Queue
 
 from pipeline.errors import InfrastructureError
 from pipeline.settings import Settings
+from workers.broker_tls import broker_tls
 
 #: Queues of workers that explain, and of the one that looks after the rest.
 COMPUTE_QUEUES = ("gpu", "cpu")
@@ -48,6 +49,7 @@ def create_app(settings: Settings) -> Celery:
             "health_check_interval": 25,
             "client_name": "affidavit",
         },
+        broker_use_ssl=broker_tls(settings) or None,
         task_queues=[Queue(name) for name in (*COMPUTE_QUEUES, CONTROL_QUEUE)],
         beat_schedule={
             "tick": {

@@ -8,7 +8,9 @@ nobody can tell which: it goes out again, each time after twice as long, so that
 waits in Redis stays small.
 """
 
-from collections.abc import Callable, Sequence
+import heapq
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 
 import sqlalchemy as sa
 import structlog
@@ -19,11 +21,13 @@ from sqlalchemy.orm import Session
 from pipeline.errors import InfrastructureError
 from pipeline.services import Services
 from pipeline.settings import Settings
+from pipeline.software import other_software
 from storage.engine import epoch_now, transaction
 from storage.errors import StorageError
 from storage.locks import Lock, hold
-from storage.states import OPEN_RUN_STATES, ShardState
-from storage.tables import RunTable, ShardTable
+from storage.states import ShardState
+from storage.tables import ShardTable
+from storage.turns import open_runs, turn_of
 from storage.worker_registry import live_workers
 from workers.app import COMPUTE_QUEUES
 
@@ -52,8 +56,9 @@ def dispatch(services: Services, publish: Publish) -> int:
     for sent, (shard_id, queue) in enumerate(chosen):
         try:
             publish(shard_id, queue)
+            services.telemetry.hint("sent")
         except BROKER_FAILURES as exc:
-            _unmark(services, [shard_id for shard_id, _queue in chosen[sent:]])
+            unmark(services, [shard_id for shard_id, _queue in chosen[sent:]])
             raise InfrastructureError(
                 "The broker takes no hints; they go out when it is back, check "
                 "AFFIDAVIT_BROKER_URL and that Redis is running and has memory left."
@@ -71,7 +76,7 @@ def send_hints(services: Services, publish: Publish) -> None:
         log.debug("hints_sent", count=sent)
 
 
-def _unmark(services: Services, shard_ids: list[int]) -> None:
+def unmark(services: Services, shard_ids: list[int]) -> None:
     """The next round hints at them again, without waiting for the timeout."""
     with transaction(services.engine) as session:
         session.execute(
@@ -84,7 +89,9 @@ def _unmark(services: Services, shard_ids: list[int]) -> None:
 
 def _choose(services: Services) -> list[tuple[int, str]]:
     """Return what is hinted at next, marked as hinted: shard ids with their queues."""
-    alive = {worker.queue for worker in live_workers(services.engine)}
+    alive: dict[str, list[Mapping[str, str]]] = {}
+    for worker in live_workers(services.engine):
+        alive.setdefault(worker.queue, []).append(worker.software or {})
     queues = [queue for queue in COMPUTE_QUEUES if queue in alive]
     if not queues:
         return []
@@ -94,7 +101,7 @@ def _choose(services: Services) -> list[tuple[int, str]]:
         chosen = [
             (shard_id, queue)
             for queue in queues
-            for shard_id in _next_of(session, services.settings, queue)
+            for shard_id in _next_of(session, services.settings, queue, alive[queue])
         ]
         if chosen:
             session.execute(
@@ -106,36 +113,61 @@ def _choose(services: Services) -> list[tuple[int, str]]:
     return chosen
 
 
-def _next_of(session: Session, settings: Settings, queue: str) -> Sequence[int]:
-    """Return the shards that fill the queue's window, locked."""
-    waiting = sa.and_(
-        ShardTable.run_id == RunTable.id,
-        ShardTable.state == ShardState.PENDING,
-        RunTable.state.in_(OPEN_RUN_STATES),
-        RunTable.queue == queue,
-    )
+def _next_of(
+    session: Session,
+    settings: Settings,
+    queue: str,
+    software: Sequence[Mapping[str, str]],
+) -> list[int]:
+    """Return the shards that fill the queue's window, locked.
+
+    A run that all of the queue's workers would refuse for their software waits.
+
+    Each shard chosen is under way when the next turn is given.
+    """
     hinted = ShardTable.dispatched_at > epoch_now() - _patience(settings)
-    due = sa.and_(
-        sa.or_(ShardTable.dispatched_at.is_(None), ~hinted),
-        sa.or_(ShardTable.not_before.is_(None), ShardTable.not_before <= epoch_now()),
-    )
-    count = session.scalar(
-        sa.select(sa.func.count())
-        .select_from(ShardTable)
-        .join(RunTable)
-        .where(waiting, hinted)
-    )
-    room = settings.dispatch_window - (count or 0)
+    runs = open_runs(session, queue, hinted)
+    room = settings.dispatch_window - sum(run.hinted for run in runs)
     if room <= 0:
         return []
+    # More runs than places cannot get one.
+    turns = heapq.nsmallest(
+        room,
+        (
+            turn_of(run)
+            for run in runs
+            if not all(other_software(run.versions or {}, here) for here in software)
+        ),
+    )
+    waiting = {
+        turn.run_id: deque(_due(session, turn.run_id, hinted, room)) for turn in turns
+    }
+    chosen: list[int] = []
+    while turns and len(chosen) < room:
+        turn = heapq.heappop(turns)
+        if waiting[turn.run_id]:
+            chosen.append(waiting[turn.run_id].popleft())
+            heapq.heappush(turns, turn._replace(in_flight=turn.in_flight + 1))
+    return chosen
+
+
+def _due(
+    session: Session, run_id: str, hinted: sa.ColumnElement[bool], most: int
+) -> Sequence[int]:
+    """Return the run's next shards to hint at, locked."""
     return session.scalars(
         sa.select(ShardTable.id)
-        .join(RunTable)
-        .where(waiting, due)
-        # Taking each run's next shard in turn shares the workers between runs.
-        .order_by(ShardTable.shard_index, RunTable.created_at)
-        .limit(room)
-        .with_for_update(of=ShardTable, skip_locked=True)
+        .where(
+            ShardTable.run_id == run_id,
+            ShardTable.state == ShardState.PENDING,
+            sa.or_(ShardTable.dispatched_at.is_(None), ~hinted),
+            sa.or_(
+                ShardTable.not_before.is_(None), ShardTable.not_before <= epoch_now()
+            ),
+        )
+        .order_by(ShardTable.shard_index)
+        .limit(most)
+        .with_for_update(skip_locked=True)
     ).all()
 
 

@@ -10,6 +10,7 @@ from workers.dispatch import BROKER_FAILURES, Publish
 log = structlog.get_logger()
 
 SHARD_TASK = "affidavit.shard"
+SLOT_TASK = "affidavit.slot"
 TICK_TASK = "affidavit.tick"
 
 
@@ -18,6 +19,15 @@ def publisher(app: Celery) -> Publish:
 
     def publish(shard_id: int, queue: str) -> None:
         app.send_task(SHARD_TASK, args=[shard_id], queue=queue, retry=False)
+
+    return publish
+
+
+def slot_publisher(app: Celery) -> Publish:
+    """Return what sends one hint about a slot to a queue."""
+
+    def publish(slot_id: int, queue: str) -> None:
+        app.send_task(SLOT_TASK, args=[slot_id], queue=queue, retry=False)
 
     return publish
 

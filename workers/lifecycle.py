@@ -13,11 +13,14 @@ from celery import signals
 from pipeline.errors import InfrastructureError
 from pipeline.logs import configure_library_logging, configure_logging
 from pipeline.settings import Settings, load_settings
+from pipeline.software import software_versions
 from storage.engine import create_engine
 from storage.errors import StorageError
+from storage.events import local_worker
 from storage.worker_registry import Announcement, announce, withdraw
 from workers.app import CONTROL_QUEUE
 from workers.process_state import NAME_VARIABLE, QUEUE_VARIABLE, STOP_FILE_VARIABLE
+from workers.telling import Telling
 
 log = structlog.get_logger()
 
@@ -72,9 +75,10 @@ def ask_to_stop(**_kwargs: Any) -> None:
 def _announce_for_ever(settings: Settings) -> None:
     worker = describe_worker(settings)
     engine = create_engine(settings.resolved_database_url)
+    telling = Telling(settings, engine, worker)
     while True:
         try:
-            announce(engine, worker)
+            announce(engine, telling.now())
         except StorageError:
             log.warning("announcement_failed")
         if _stopping.wait(ANNOUNCE_S):
@@ -87,6 +91,7 @@ def _announce_for_ever(settings: Settings) -> None:
 
 def describe_worker(settings: Settings) -> Announcement:
     """Return what this process says of itself."""
+    name = os.environ.get(NAME_VARIABLE, f"worker-{os.getpid()}")
     queue = os.environ.get(QUEUE_VARIABLE, CONTROL_QUEUE)
     device = "none"
     if queue != CONTROL_QUEUE:
@@ -99,9 +104,11 @@ def describe_worker(settings: Settings) -> Announcement:
     given = settings.extra_roots
     roots = (Path.cwd(),) if given is None else given
     return Announcement(
-        name=os.environ.get(NAME_VARIABLE, f"worker-{os.getpid()}"),
+        name=name,
         queue=queue,
         device=device,
         version=metadata.version("affidavit"),
         roots=tuple(str(root) for root in roots),
+        actor=local_worker(name),
+        software=software_versions(),
     )

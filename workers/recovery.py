@@ -2,9 +2,11 @@
 """One round of the control worker; each step is safe to run twice at once.
 
 A message is only a hint, so whatever was lost is found here: leases that ran out, hints
-that nobody followed, runs whose last shard is done, ledger entries not yet ordered or
-not yet signed.
+that nobody followed, slots of schedules, runs whose last shard is done, ledger entries
+not yet ordered or not yet signed.
 """
+
+import time
 
 import structlog
 
@@ -12,6 +14,7 @@ from ledger.checkpoint import SigningKey
 from ledger.errors import BrokenLedgerError, LedgerError
 from pipeline.finaliser_end import is_passing
 from pipeline.finalising import finalise
+from pipeline.orphans import collect_orphans
 from pipeline.services import Services
 from pipeline.shard_work import INFRASTRUCTURE_FAILURES, SHARD_FAILURES
 from pipeline.signing import open_signing_key, write_signed_checkpoint
@@ -22,6 +25,7 @@ from storage.ledger_signing import unsigned_for
 from storage.ledger_writer import sequence
 from storage.worker_registry import forget_dead_workers
 from workers.dispatch import Publish, send_hints
+from workers.schedules import look_after_schedules
 
 log = structlog.get_logger()
 
@@ -31,11 +35,24 @@ SEQUENCE_LIMIT = 5000
 #: A ledger that grows all the time is signed this often; the end of a run at once.
 CHECKPOINT_INTERVAL_S = 60.0
 
+#: Seconds between two looks for objects that nobody names.
+COLLECT_INTERVAL_S = 3600.0
 
-def look_after(services: Services, *, publish: Publish) -> None:
-    """Leases, hints, finished runs and the ledger are as they should be.
+#: When each process last looked, by its services.
+_collected_at: dict[int, float] = {}
+
+
+def look_after(
+    services: Services, *, publish: Publish, publish_slot: Publish | None = None
+) -> None:
+    """Leases, hints, schedules, finished runs and the ledger are as they should be.
 
     A round that finds the database gone leaves everything to the next one.
+
+    Args:
+        services: Database and stores.
+        publish: Sends a hint about a shard.
+        publish_slot: Sends a hint about a slot; None leaves the schedules alone.
     """
     try:
         expired = expire_leases(
@@ -45,14 +62,31 @@ def look_after(services: Services, *, publish: Publish) -> None:
         )
         if expired:
             log.warning("leases_expired", count=expired)
+            services.telemetry.leases_expired(expired)
         send_hints(services, publish)
+        if publish_slot is not None:
+            look_after_schedules(services, publish=publish_slot)
         # Before the reports, which may take long and may fail.
         _order_entries(services)
         forget_dead_workers(services.engine)
         finalise_runs(services)
+        _collect_orphans(services)
         sign_ledger(services)
     except StorageError as exc:
         log.warning("round_broken_off", error=type(exc).__name__)
+
+
+def _collect_orphans(services: Services) -> None:
+    """Once in an hour, what nobody names any more is deleted."""
+    now = time.monotonic()
+    if now - _collected_at.get(id(services), 0.0) < COLLECT_INTERVAL_S:
+        return
+    _collected_at[id(services)] = now
+    age_s = services.settings.orphan_age_h * 3600
+    collected = collect_orphans(services, older_than_s=age_s)
+    if collected:
+        log.info("orphans_collected", count=len(collected))
+        services.telemetry.orphans_collected(len(collected))
 
 
 def _order_entries(services: Services) -> None:

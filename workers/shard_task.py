@@ -2,8 +2,8 @@
 """What a worker does with one hint: claim, work, and go on with what nobody has.
 
 A task does not end with its shard: it goes on with shards that no hint is out for, so
-that reading, computing and writing overlap. After some minutes it ends all the same,
-so that its message is acknowledged and hints of more urgent runs are followed.
+that reading, computing and writing overlap. After a while it ends all the same, so that
+its message is acknowledged and hints do not wait so long that they are sent again.
 """
 
 import time
@@ -13,17 +13,17 @@ import structlog
 from pipeline.run_context import RunContext
 from pipeline.shard_stream import ShardStream
 from pipeline.shard_work import Outcome, blame
-from storage.claiming_ahead import claim_ahead
+from pipeline.telemetry import Stage, timed
 from storage.errors import StorageError
-from storage.leases import Claim, claim_shard, fail_attempt
+from storage.leases import Claim, claim_ahead, claim_shard, fail_attempt
 from storage.runs import get_run
-from workers.dispatch import Publish, send_hints
+from workers.dispatch import Publish, send_hints, unmark
 from workers.process_state import ProcessState
 
 log = structlog.get_logger()
 
 #: Seconds after which a task claims nothing more; it ends a shard or two later.
-LONGEST_S = 300.0
+LONGEST_S = 60.0
 
 
 def run_shard(state: ProcessState, shard_id: int, *, publish: Publish) -> None:
@@ -32,20 +32,31 @@ def run_shard(state: ProcessState, shard_id: int, *, publish: Publish) -> None:
     if state.stop_asked():
         # The hint goes out again; another worker, or this one restarted, takes it.
         return
+    telemetry = services.telemetry
     try:
-        claim = claim_shard(
-            services.engine,
-            shard_id,
-            worker=services.actor,
-            lease_s=services.settings.lease_s,
-        )
+        if state.refuses(shard_id):
+            # Unhinted again at once, so that a worker that can take it hears of it.
+            unmark(services, [shard_id])
+            telemetry.hint("refused")
+            return
+        with timed(telemetry, Stage.CLAIM):
+            claim = claim_shard(
+                services.engine,
+                shard_id,
+                worker=services.actor,
+                lease_s=services.settings.lease_s,
+            )
     except StorageError as exc:
         # The hint goes out again when its time is over.
         log.warning("shard_not_claimed", error=type(exc).__name__)
         return
     if claim is None:
         log.debug("hint_stale")
+        telemetry.hint("stale")
         return
+    telemetry.hint("followed")
+    if claim.attempt > 1:
+        telemetry.retry()
     ShardStream(services, _WorkerDesk(state), stop=state.stop_asked).run(claim)
     send_hints(services, publish)
 
@@ -65,12 +76,15 @@ class _WorkerDesk:
             return None
         if self._state.stop_asked():
             return None
-        return claim_ahead(
-            services.engine,
-            queue,
-            worker=services.actor,
-            lease_s=services.settings.lease_s,
-        )
+        with timed(services.telemetry, Stage.CLAIM):
+            return claim_ahead(
+                services.engine,
+                queue,
+                worker=services.actor,
+                lease_s=services.settings.lease_s,
+                takes=self._state.takes,
+                untried=True,
+            )
 
     def context(self, claim: Claim) -> RunContext:
         """Return the run's context, its network loaded at the first use."""
@@ -85,6 +99,7 @@ class _WorkerDesk:
         """The attempt is failed, and the log says why."""
         services = self._state.services
         log.warning("shard_failed", error=type(error).__name__, **_facts(claim))
+        services.telemetry.shard("failed")
         code, blames = blame(error)
         try:
             fail_attempt(

@@ -4,7 +4,14 @@
 import structlog
 from celery import Task, shared_task
 
-from workers.hints import SHARD_TASK, TICK_TASK, publisher, send_tick
+from workers.hints import (
+    SHARD_TASK,
+    SLOT_TASK,
+    TICK_TASK,
+    publisher,
+    send_tick,
+    slot_publisher,
+)
 from workers.process_state import process_state
 
 log = structlog.get_logger()
@@ -23,9 +30,24 @@ def work_on_shard(self: Task, shard_id: int) -> None:
         send_tick(self.app)
 
 
+@shared_task(name=SLOT_TASK, bind=True)
+def plan_slot(self: Task, slot_id: int) -> None:
+    """Plan the run of a schedule's slot, if it still needs one."""
+    from workers.schedules import plan_due_slot  # noqa: PLC0415
+
+    with structlog.contextvars.bound_contextvars(
+        task_id=self.request.id, slot_id=slot_id
+    ):
+        plan_due_slot(process_state(), slot_id, publish=publisher(self.app))
+
+
 @shared_task(name=TICK_TASK, bind=True)
 def tick(self: Task) -> None:
-    """Look after all runs: leases, hints, finalising, the ledger."""
+    """Look after all runs: leases, hints, schedules, finalising, the ledger."""
     from workers.recovery import look_after  # noqa: PLC0415
 
-    look_after(process_state().services, publish=publisher(self.app))
+    look_after(
+        process_state().services,
+        publish=publisher(self.app),
+        publish_slot=slot_publisher(self.app),
+    )

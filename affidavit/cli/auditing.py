@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,8 +24,17 @@ from affidavit.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from pipeline.executor import Executor
+    from pipeline.incremental import NothingNewError
     from pipeline.services import Services
     from storage.tables import RunTable
+
+IncrementalOption = Annotated[
+    bool,
+    typer.Option(
+        "--incremental",
+        help="Only items that are new or changed since the runs before.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +46,11 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    spec: SpecArgument, *, json: JsonOption = False, home: HomeOption = None
+    spec: SpecArgument,
+    *,
+    incremental: IncrementalOption = False,
+    json: JsonOption = False,
+    home: HomeOption = None,
 ) -> int:
     """Run an audit here, in this process, and write its report."""
     from pipeline.spec_checks import check_spec  # noqa: PLC0415
@@ -45,14 +58,32 @@ def run(
     with open_services(home) as services:
         # Before torch is loaded, which takes seconds: most mistakes show here.
         checked = check_spec(services, spec)
-        from pipeline.embedded import create_embedded_run  # noqa: PLC0415
+        from pipeline.embedded import create_embedded_run, open_embedded  # noqa: PLC0415
+        from pipeline.incremental import NothingNewError, wanted_items  # noqa: PLC0415
         from pipeline.planning import prepare_checked  # noqa: PLC0415
+        from pipeline.run_origin import RunOrigin  # noqa: PLC0415
         from pipeline.trust import trust_recorded  # noqa: PLC0415
 
         with trust_recorded(services, checked.written.model.source, embedded=True):
             audit = prepare_checked(services, checked)
-        with open_progress("listing", None, quiet=json) as progress:
-            run_id = create_embedded_run(services, audit, on_items=progress.add)
+        if incremental:
+            open_embedded(services)  # what earlier runs know is in the database
+        try:
+            with (
+                open_progress("listing", None, quiet=json) as progress,
+                wanted_items(services, audit, incremental=incremental) as (
+                    wanted,
+                    kept,
+                ),
+            ):
+                run_id = create_embedded_run(
+                    services,
+                    wanted,
+                    on_items=progress.add,
+                    origin=RunOrigin(incremental=kept),
+                )
+        except NothingNewError as exc:
+            return _tell_nothing_new(exc, json=json)
         warnings = audit.foreseen.warnings()
         warn(warnings)
         return _work_through(
@@ -61,19 +92,29 @@ def run(
 
 
 def submit(
-    spec: SpecArgument, *, json: JsonOption = False, home: HomeOption = None
-) -> None:
+    spec: SpecArgument,
+    *,
+    incremental: IncrementalOption = False,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> int:
     """Queue an audit for the workers."""
     from pipeline.spec_checks import check_spec  # noqa: PLC0415
 
     with open_existing(home) as services:
         # Before torch is loaded, which takes seconds: most mistakes show here.
         check_spec(services, spec)
+        from pipeline.incremental import NothingNewError  # noqa: PLC0415
         from workers.submission import submit as queue_run  # noqa: PLC0415
 
         log_events(services)
-        with open_progress("listing", None, quiet=json) as progress:
-            run_id, warnings = queue_run(services, spec, on_items=progress.add)
+        try:
+            with open_progress("listing", None, quiet=json) as progress:
+                run_id, warnings = queue_run(
+                    services, spec, on_items=progress.add, incremental=incremental
+                )
+        except NothingNewError as exc:
+            return _tell_nothing_new(exc, json=json)
         warn(warnings)
         document = _document(services, run_id) | {"warnings": warnings}
     if json:
@@ -81,12 +122,22 @@ def submit(
     else:
         say(f"Run {run_id} is queued: {document['items']['total']:,} items.")
         say(f"Follow it with: affidavit status {run_id} --watch")
+    return ExitCode.DONE
+
+
+def _tell_nothing_new(nothing: "NothingNewError", *, json: bool) -> ExitCode:
+    """Say that no run was made, which is no fault."""
+    if json:
+        print_json({"run": None, "state": "nothing_new", "incremental": nothing.counts})
+    else:
+        say(str(nothing))
+    return ExitCode.DONE
 
 
 def resume(
     run: RunArgument, *, json: JsonOption = False, home: HomeOption = None
 ) -> int:
-    """Go on with a run that was interrupted or cancelled."""
+    """Go on with a run that was interrupted, paused or cancelled."""
     from storage.runs import get_run, resume_run  # noqa: PLC0415
     from storage.states import OPEN_RUN_STATES, RunState  # noqa: PLC0415
 
@@ -98,12 +149,13 @@ def resume(
             found.state in {*OPEN_RUN_STATES, RunState.FINALISING}
         )
 
-        def reopen() -> None:
+        def reopen() -> str:
             if died:
                 _tell_of_leases(services, found)
                 _record_resuming(services, found)
             else:
                 resume_run(services.engine, found.id, actor=services.actor)
+            return found.id
 
         return _go_on(services, found, reopen, json=json)
 
@@ -133,46 +185,79 @@ def _tell_of_leases(services: "Services", run: "RunTable") -> None:
 
 
 def retry(
-    run: RunArgument, *, json: JsonOption = False, home: HomeOption = None
+    run: RunArgument,
+    *,
+    failed_items: Annotated[
+        bool,
+        typer.Option(
+            "--failed-items",
+            help="Instead, make a new run of the items that failed.",
+        ),
+    ] = False,
+    json: JsonOption = False,
+    home: HomeOption = None,
 ) -> int:
-    """Give a run's dead shards fresh attempts."""
+    """Give a run's dead shards fresh attempts, or its failed items a new run."""
     from storage.runs import get_run, retry_dead_shards  # noqa: PLC0415
 
     with open_existing(home) as services:
         found = get_run(services.engine, run)
 
-        def reopen() -> None:
+        def reopen() -> str:
+            if failed_items:
+                return _run_failed_items(services, found)
             retry_dead_shards(
                 services.engine,
                 found.id,
                 attempts=int(found.spec["run"]["max_attempts"]),
                 actor=services.actor,
             )
+            return found.id
 
         return _go_on(services, found, reopen, json=json)
 
 
+def _run_failed_items(services: "Services", parent: "RunTable") -> str:
+    """Return the id of the new run, whose size is told."""
+    from pipeline.failed_items import run_failed_items  # noqa: PLC0415
+
+    made = run_failed_items(services, parent)
+    left = f", {made.left_out:,} would fail again as they are" if made.left_out else ""
+    note(
+        f"Run {made.run_id} takes {made.items:,} items that failed in run "
+        f"{parent.id}{left}."
+    )
+    return made.run_id
+
+
 def _go_on(
-    services: "Services", run: "RunTable", reopen: Callable[[], None], *, json: bool
+    services: "Services", run: "RunTable", reopen: Callable[[], str], *, json: bool
 ) -> int:
     """Work through an embedded run, or hand a queued one back to its workers.
 
     An embedded run is opened again only once its network is loaded, so that nothing
     has changed when that fails.
+
+    Args:
+        services: Database and stores.
+        run: The run that is gone on with.
+        reopen: Opens it, or makes another one of it; returns the id of what to do.
+        json: Whether one JSON document is printed.
     """
     if run.queue != "embedded":
         from pipeline.signing import seal  # noqa: PLC0415
         from workers.submission import wake_workers  # noqa: PLC0415
 
         log_events(services)
-        reopen()
+        run_id = reopen()
         seal(services)
         wake_workers(services)
-        document = _document(services, run.id)
+        document = _document(services, run_id)
         if json:
             print_json(document)
         else:
-            say(f"Run {run.id} is queued again.")
+            again = " again" if run_id == run.id else ""
+            say(f"Run {run_id} is queued{again}.")
         return ExitCode.DONE
     from pipeline.devices import pick_device  # noqa: PLC0415
     from pipeline.executor_building import build_executor  # noqa: PLC0415
@@ -190,8 +275,7 @@ def _go_on(
             plugins=services.settings.plugins,
             roots=services.roots_noted(plan.roots),
         )
-    reopen()
-    return _work_through(services, run.id, executor, json=json)
+    return _work_through(services, reopen(), executor, json=json)
 
 
 @contextmanager
@@ -230,7 +314,7 @@ def _work_through(
         note(f"Run {run_id}: {left:,} items to explain. Ctrl-C stops at a batch.")
     with (
         _resumable(run_id),
-        _interruptible() as stop,
+        interruptible() as stop,
         open_progress("explaining", left, quiet=json) as progress,
     ):
         state = run_embedded(
@@ -241,7 +325,7 @@ def _work_through(
         print_json(document)
     else:
         _tell(document)
-    if state in {RunState.INTERRUPTED, RunState.CANCELLED}:
+    if state in {RunState.INTERRUPTED, RunState.PAUSED, RunState.CANCELLED}:
         note(f"Stopped at a batch boundary; go on with: affidavit resume {run_id}")
         return ExitCode.INTERRUPTED
     if state is RunState.INCOMPLETE:
@@ -271,10 +355,12 @@ def _tell(document: dict[str, Any]) -> None:
     )
     for reason, count in sorted(document["reasons"].items()):
         say(f"  failed: {count:,} x {reason}")
+    if document["incremental"]:
+        say(f"  left out {document['incremental']['unchanged']:,} unchanged items")
     for verdict in document["criteria"]:
         observed = verdict["observed"]
         shown = "no value" if observed is None else f"{observed:.4g}"
-        say(f"  {verdict['verdict']:<10} {verdict['criterion']}   (found {shown})")
+        say(f"  {verdict['verdict']:<12} {verdict['criterion']}   (found {shown})")
     if document["result_digest"]:
         say(f"  digest  {document['result_digest']}")
     if document["report"]:
@@ -283,7 +369,7 @@ def _tell(document: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
+def interruptible() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a request; a second one kills as usual."""
     asked: list[int] = []
 

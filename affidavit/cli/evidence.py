@@ -44,10 +44,17 @@ def report(
             "--bundle", help="Write a zip that a stranger can verify offline."
         ),
     ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export",
+            help="Folder for items and aggregates as CSV and Parquet.",
+        ),
+    ] = None,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Show where a run's report is, copy it, or pack it with its evidence."""
+    """Show where a run's report is, copy it, export it, or pack its evidence."""
     from affidavit.run_facts import run_document  # noqa: PLC0415
     from pipeline.report_access import hand_out_report  # noqa: PLC0415
     from storage.runs import get_run  # noqa: PLC0415
@@ -62,6 +69,11 @@ def report(
             document["copied_to"] = [str(path) for path in copies]
         if bundle is not None:
             document["bundle"] = str(bundle.absolute())
+        if export is not None:
+            from pipeline.exporting import export_results  # noqa: PLC0415 - pyarrow
+
+            exported = export_results(services, found, export)
+            document["exported_to"] = [str(path) for path in exported]
     if json:
         print_json(document)
         return
@@ -69,6 +81,8 @@ def report(
         say(place)
     if bundle is not None:
         say(document["bundle"])
+    for place in document.get("exported_to", ()):
+        say(place)
 
 
 def _not_final(run: "RunTable") -> Exception:

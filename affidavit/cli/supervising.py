@@ -1,26 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands that watch and stop work: status, cancel."""
 
-import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from affidavit.cli.options import HomeOption, JsonOption, RunArgument, open_existing
-from affidavit.cli.output import note, print_json, say, time_text
+from affidavit.cli.output import print_json, say, warn
 
 if TYPE_CHECKING:
     from pipeline.services import Services
-    from storage.tables import RunTable
-
-#: Seconds between two looks with --watch.
-WATCH_INTERVAL_S = 1.0
 
 
 def register(app: typer.Typer) -> None:
     """The commands are part of the app."""
     app.command()(status)
+    app.command()(pause)
     app.command()(cancel)
 
 
@@ -82,11 +79,13 @@ def _show_runs(services: "Services", *, json: bool) -> None:
 
 
 def _show_run(services: "Services", run: str, *, json: bool) -> None:
+    from affidavit.fleet_facts import run_warnings  # noqa: PLC0415
     from affidavit.run_facts import run_document  # noqa: PLC0415
     from storage.runs import get_run  # noqa: PLC0415
 
     found = get_run(services.engine, run)
     document = run_document(services, found)
+    document["warnings"] = run_warnings(services, found)
     if json:
         print_json(document)
         return
@@ -108,81 +107,49 @@ def _show_run(services: "Services", run: str, *, json: bool) -> None:
         say(f"  digest   {document['result_digest']}")
     if document["report"]:
         say(f"  report   {document['report']}")
+    warn(document["warnings"])
 
 
 def _watch(services: "Services", run: str, *, json: bool) -> None:
-    from affidavit.run_facts import run_document  # noqa: PLC0415
-    from storage.runs import get_progress, get_run  # noqa: PLC0415
-    from storage.states import FINAL_RUN_STATES  # noqa: PLC0415
+    from affidavit.cli.watching import watch_run  # noqa: PLC0415
 
-    found = get_run(services.engine, run)
-    first = get_progress(services.engine, found).items_done
-    started = time.monotonic()
-    last: tuple[str, str] | None = None
-    while found.state not in FINAL_RUN_STATES:
-        progress = get_progress(services.engine, found)
-        speed = (progress.items_done - first) / max(time.monotonic() - started, 1e-9)
-        left = ""
-        if speed > 0:
-            left = f", {time_text((found.items_total - progress.items_done) / speed)}"
-            left += " left"
-        place = f"{found.state}: {progress.items_done:,} of {found.items_total:,} items"
-        shards = ", ".join(f"{n:,} {s}" for s, n in sorted(progress.shards.items()))
-        _draw(
-            f"{place}, {speed:.1f}/s{left}, shards: {shards}",
-            is_news=(place, shards) != last,
-        )
-        last = (place, shards)
-        time.sleep(WATCH_INTERVAL_S)
-        found = get_run(services.engine, found.id)
-    if last is not None:
-        _end_drawing(services, found)
-    if json:
-        print_json(run_document(services, found))
-    else:
-        _show_run(services, found.id, json=False)
-
-
-def _draw(line: str, *, is_news: bool) -> None:
-    """Rewrite one line on a terminal; elsewhere add a line when something changed.
-
-    Speed and time left change with every look, which is no news by itself.
-    """
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[2K" + line)
-    elif is_news:
-        sys.stderr.write(line + "\n")
-    sys.stderr.flush()
-
-
-def _end_drawing(services: "Services", run: "RunTable") -> None:
-    """The last line stays on a terminal; elsewhere there is one about the end."""
-    from storage.runs import get_progress  # noqa: PLC0415
-
-    if sys.stderr.isatty():
-        sys.stderr.write("\n")
-        return
-    done = get_progress(services.engine, run).items_done
-    note(f"{run.state}: {done:,} of {run.items_total:,} items")
+    _show_run(services, watch_run(services, run).id, json=json)
 
 
 def cancel(
     run: RunArgument, *, json: JsonOption = False, home: HomeOption = None
 ) -> None:
     """Stop a run; finished shards are kept and `resume` goes on."""
+    _stop(run, "cancelled", json=json, home=home)
+
+
+def pause(
+    run: RunArgument, *, json: JsonOption = False, home: HomeOption = None
+) -> None:
+    """Hold a run, so that its workers turn to others; `resume` goes on."""
+    _stop(run, "paused", json=json, home=home)
+
+
+def _stop(run: str, how: str, *, json: bool, home: Path | None) -> None:
+    """The run is in that state; its shards in work stop at their next heartbeat."""
     from affidavit.run_facts import run_document  # noqa: PLC0415
     from ledger.entries import Action  # noqa: PLC0415
     from pipeline.signing import seal  # noqa: PLC0415
     from storage.runs import get_run, stop_run  # noqa: PLC0415
     from storage.states import RunState  # noqa: PLC0415
 
+    state = RunState(how)
+    actions = {
+        RunState.CANCELLED: Action.RUN_CANCELLED,
+        RunState.PAUSED: Action.RUN_PAUSED,
+    }
     with open_existing(home) as services:
         found = get_run(services.engine, run)
         stop_run(
             services.engine,
             found.id,
-            RunState.CANCELLED,
-            action=Action.RUN_CANCELLED,
+            state,
+            action=actions[state],
             actor=services.actor,
         )
         seal(services)
@@ -191,6 +158,6 @@ def cancel(
         print_json(document)
     else:
         say(
-            f"Run {found.id} is cancelled; shards under way stop at their next "
+            f"Run {found.id} is {state}; shards under way stop at their next "
             f"heartbeat. Go on with: affidavit resume {found.id}"
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
 
 from explain.architectures.tapped import TappedLayer
 from explain.errors import (
@@ -59,9 +60,9 @@ class SplitForward:
         if self.logits.requires_grad:
             with torch.inference_mode(mode=False), torch.enable_grad():
                 # The clone is for targets that were born under inference mode.
-                score = self.logits.gather(1, classes[:, None].clone()).sum()
+                start, seed = _start_of_backward(self.logits, classes.clone())
                 (gradient,) = torch.autograd.grad(
-                    score, self.root, allow_unused=True, retain_graph=not last
+                    start, self.root, seed, allow_unused=True, retain_graph=not last
                 )
         if gradient is None:
             raise ZeroGradientLayerError(
@@ -132,6 +133,37 @@ def split_forward(
             f" wrap it in a module that returns one score a class."
         )
     return SplitForward(logits, root, layer)
+
+
+def _start_of_backward(
+    logits: Tensor, classes: Tensor
+) -> tuple[Tensor | GradientEdge, Tensor]:
+    """Return where the backward pass starts, and the gradient there.
+
+    Behind a linear layer the gradient of a class score is that class' row of the
+    weights. Picking the rows spares a product with one-hot vectors, which reads the
+    whole matrix: a third of the head's cost in networks with a wide classifier.
+    """
+    node = logits.grad_fn
+    # Autograd names what it saved after the operation's own arguments; anything
+    # unexpected here takes the general way below, which is as right.
+    weights = getattr(node, "_saved_mat2", None)
+    if (
+        node is not None
+        and node.name() == "AddmmBackward0"
+        and isinstance(weights, Tensor)
+        and getattr(node, "_saved_alpha", None) == 1
+        and weights.shape[1] == logits.shape[1]
+    ):
+        before, output = node.next_functions[1]
+        if before is not None:
+            # The product would carry another class' NaN into the gradient; so do rows:
+            # what is added is 0, or NaN where a logit is infinite or NaN.
+            values = logits.detach()
+            spoilt = (values - values).sum(dim=1, keepdim=True)
+            return GradientEdge(before, output), weights.t()[classes] + spoilt
+    scores = logits.gather(1, classes[:, None])
+    return scores, torch.ones_like(scores)
 
 
 class _Tap:

@@ -53,16 +53,19 @@ class FixedKeep:
         flat = require_positions(maps)
         items, positions = flat.shape
         count = kept_count(self.keep, positions)
-        largest = _largest(flat, count)
-        lowest, highest = flat.amin(dim=1), flat.amax(dim=1)
+        largest, next_lower = _largest(flat, count)
+        lowest, highest = flat.amin(dim=1), largest.amax(dim=1)
         finite = torch.isfinite(lowest) & torch.isfinite(highest)
         usable = finite & (lowest < highest)
         cut = largest.amin(dim=1)
         supported = usable & (cut > 0)
         counts = torch.full((items,), count, device=flat.device)
-        if not (_may_look(flat) and bool(supported.all())):
-            cut, counts = _settle_unsupported(flat, cut, counts, supported, usable)
-        mask = selected(flat, cut, counts)
+        if next_lower is not None and bool((supported & (next_lower < cut)).all()):
+            mask = flat >= cut[:, None]  # no ties: the cut keeps exactly that many
+        else:
+            if not (_may_look(flat) and bool(supported.all())):
+                cut, counts = _settle_unsupported(flat, cut, counts, supported, usable)
+            mask = selected(flat, cut, counts)
         return ThresholdResult(
             mask=mask.view(maps.shape),
             requested=torch.full(
@@ -76,19 +79,21 @@ class FixedKeep:
         )
 
 
-def _largest(flat: Tensor, count: int) -> Tensor:
-    """Return the highest values of each map in no order; NaN counts as the highest.
+def _largest(flat: Tensor, count: int) -> tuple[Tensor, Tensor | None]:
+    """Return the highest values of each map in no order, and the next lower one.
 
-    A selection, not a sort: sorting costs a third of a small network's forward.
+    A selection, not a sort: sorting costs a third of a small network's forward. NaN
+    counts as the highest. The next lower one is None where it would cost a pass of
+    its own, or there is none.
 
-    Shape: (N, n) -> (N, count).
+    Shape: (N, n) -> (N, count), (N,).
     """
     if flat.device.type != "cpu":
-        return flat.topk(count, dim=1, sorted=False).values
+        return flat.topk(count, dim=1, sorted=False).values, None
     # numpy selects in half of torch's time, in a third where cores are busy.
     first = flat.shape[1] - count
-    parted = np.partition(flat.detach().numpy(), first, axis=1)
-    return torch.from_numpy(parted[:, first:])
+    parted = torch.from_numpy(np.partition(flat.detach().numpy(), first, axis=1))
+    return parted[:, first:], parted[:, :first].amax(dim=1) if first else None
 
 
 def _energy(

@@ -3,7 +3,7 @@
 
 Why: a shard that ends its worker again and again must end as results with one failed
 item, not as a dead shard. Its row counts how attempts ended and names the item in work;
-`suspects` holds what was found. Runs have a priority, and may come from another run.
+`suspects` holds what was found. Runs have a priority.
 Phase: expand.
 """
 
@@ -28,7 +28,6 @@ def upgrade() -> None:
         "runs",
         sa.Column("priority", sa.Integer(), server_default=_ZERO, nullable=False),
     )
-    op.add_column("runs", sa.Column("parent_run_id", sa.String(32), nullable=True))
     op.create_table(
         "suspects",
         sa.Column("shard_id", sa.BigInteger(), nullable=False),
@@ -45,7 +44,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Shards forget; runs are equal."""
     op.drop_table("suspects")
-    op.drop_column("runs", "parent_run_id")
     op.drop_column("runs", "priority")
     for name in ("current_item", "failures", "deaths"):
         op.drop_column("shards", name)

@@ -106,6 +106,7 @@ def _part(
             **definition,
         },
         **_numbers(summary),
+        "breakdowns": list(inputs.breakdowns.get(name, ())),
         "absent": _absent(name, metric, inputs),
     }
 
@@ -117,6 +118,7 @@ def _numbers(summary: MetricSummary) -> dict[str, Any]:
             "low": summary.interval_low,
             "high": summary.interval_high,
             "confidence": CONFIDENCE,
+            "independent": summary.independent,
             "method": summary.interval_method,
         }
     return {
@@ -130,6 +132,7 @@ def _numbers(summary: MetricSummary) -> dict[str, Any]:
         "p75": summary.p75,
         "p95": summary.p95,
         "max": summary.max,
+        "quantile_error": summary.quantile_error,
         "interval": interval,
         "histogram": {
             "edges": list(summary.histogram_edges),

@@ -6,11 +6,13 @@ is read here. Keys may be added later; those of `affidavit.report/1` stay.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ledger.canonical import canonical_bytes, sha256_hex
 from pipeline.gallery_choice import GalleryPick
 from pipeline.item_row import ItemRow
+from pipeline.reports.change import change_part
 from pipeline.reports.columns import column_parts, metric_parts
 from pipeline.reports.failed import failed_part
 from pipeline.reports.formats import count, number_of
@@ -66,6 +68,8 @@ def build_document(inputs: ReportInputs) -> JsonObject:
         "threshold": _threshold(inputs),
         "metrics": metrics,
         "columns": column_parts(inputs),
+        "change": change_part(inputs),
+        "sanity": None if inputs.sanity is None else dict(inputs.sanity),
         "gallery": _gallery(inputs),
         "limits": limits_of(inputs, metrics),
         "evidence": _evidence(inputs),
@@ -112,6 +116,10 @@ def _verdict(inputs: ReportInputs, missing: int) -> JsonObject:
     elif missing or "incomplete" in verdicts or inputs.state != "done":
         overall = "incomplete"
         sentence = f"No verdict: {_why_incomplete(verdicts, missing, inputs.state)}."
+    elif "inconclusive" in verdicts:
+        overall = "inconclusive"
+        open_ = number_of(verdicts.count("inconclusive"), "criterion", "criteria")
+        sentence = f"No verdict: {open_} cannot be decided from {done}."
     elif not verdicts:
         overall = "none"
         sentence = f"The audit sets no criteria; {done} are explained."
@@ -124,13 +132,7 @@ def _verdict(inputs: ReportInputs, missing: int) -> JsonObject:
         "overall": overall,
         "sentence": sentence,
         "criteria": [
-            {
-                "criterion": criterion.criterion,
-                "verdict": criterion.verdict,
-                "observed": criterion.observed,
-                "bound": criterion.bound,
-                "reason": criterion.reason,
-            }
+            {**asdict(criterion), "parts": [dict(part) for part in criterion.parts]}
             for criterion in inputs.criteria
         ],
     }
@@ -159,6 +161,8 @@ def _scope(inputs: ReportInputs, missing: int) -> JsonObject:
             "missing": missing,
         },
         "coverage": counts.done / total if total else None,
+        "incremental": None if inputs.incremental is None else dict(inputs.incremental),
+        "parent": inputs.parent,
         "failures": _reasons(counts.failures),
         "failed_items": failed_part(inputs),
         "reservations": _reasons(counts.reservations),
@@ -275,6 +279,7 @@ def _threshold(inputs: ReportInputs) -> JsonObject:
         "cost": card.cost if card else None,
         "rule": card.rule if card else None,
         "conventions": list(CONVENTIONS),
+        "levels": list(inputs.levels),
     }
 
 

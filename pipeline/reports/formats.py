@@ -73,6 +73,21 @@ def percent(fraction: float | None) -> str:
     return f"{fraction * 100:.1f} %"
 
 
+def signed(value: float | None) -> str:
+    """Return a difference with its sign."""
+    if value is None:
+        return NOT_MEASURED
+    text = number(abs(value))
+    return f"{'+' if value > 0 else '-'}{text}" if value else text
+
+
+def points(fraction: float | None) -> str:
+    """Return a difference of two fractions in percentage points, with its sign."""
+    if fraction is None:
+        return NOT_MEASURED
+    return f"{100 * fraction:+.1f} points" if fraction else "0 points"
+
+
 def moment(epoch: float | None) -> str:
     """Return a moment as date and time of day in UTC."""
     if epoch is None:

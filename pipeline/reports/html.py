@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.reports import formats, plots
+from pipeline.reports import change_plot, curve_plot, formats, plots
 from pipeline.reports.inputs import Picture
 from pipeline.reports.wording import absence_sentence, reason_sentence, title_of
 
@@ -69,7 +69,7 @@ def render_html(
     """
     if not document["limits"]:
         raise ValueError("expected a report with its limits, got one without any")
-    template = _environment().get_template("report.html.j2")
+    template = environment().get_template("report.html.j2")
     page = ""
     for budget in (PICTURE_BYTES, 0):
         page = template.render(
@@ -113,7 +113,8 @@ def _spec_text(spec: Mapping[str, Any]) -> str:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the templates with the filters that every page has."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -136,14 +137,19 @@ def _environment() -> Environment:
         slug=slug,
         by_reason=by_reason,
         rate=_as_data(formats.rate),
+        signed=_as_data(formats.signed),
+        points=_as_data(formats.points),
         exact=_as_data(formats.exact),
         lower_first=lower_first,
     )
     environment.globals.update(
         distribution=plots.distribution,
         keep_bar=plots.keep_bar,
+        change_plot=change_plot.change_plot,
         parts_bar=plots.parts_bar,
         number_of=formats.number_of,
+        class_name=class_name,
+        level_plot=curve_plot.level_plot,
     )
     return environment
 
@@ -160,6 +166,13 @@ def families(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         same = all(part["absent"] == absent for part in members)
         found.append({"parts": members, "absent": absent if same else None})
     return found
+
+
+def class_name(report: Mapping[str, Any], index: int) -> str:
+    """Return what the report calls a class."""
+    listed = report["scope"]["classes"]["listed"]
+    names = (row["name"] for row in listed if row["index"] == index)
+    return next(names, f"class {index}")
 
 
 def shortened(text: str, most: int = NAME_CHARACTERS) -> str:

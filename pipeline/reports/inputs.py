@@ -10,8 +10,9 @@ from explain.metrics.cards import METRICS, MetricCard
 from explain.thresholds.cards import POLICIES, PolicyCard
 from pipeline.aggregation import ItemCounts, MetricSummary
 from pipeline.gallery_choice import Gallery
+from pipeline.run_change import RunChange
 
-Verdict = Literal["pass", "fail", "incomplete"]
+Verdict = Literal["pass", "fail", "incomplete", "inconclusive"]
 GalleryMode = Literal["images", "maps", "none"]
 
 
@@ -21,10 +22,17 @@ class CriterionVerdict:
 
     Attributes:
         criterion: As written in the spec.
-        verdict: `incomplete` when there was nothing to compare.
+        verdict: `incomplete` when there was nothing to compare, `inconclusive` when
+            the interval straddles the bound.
         observed: The aggregate that was compared, or None.
         bound: The number that it was compared with.
-        reason: Why there is no verdict, for people; None when there is one.
+        reason: Why there is no verdict, or how the parts came out, for people.
+        n: Values behind it; None where it is not about values.
+        interval: That of the mean, where a confidence was asked for.
+        by: `class` or `group:<column>` where each part must hold; then `observed` is
+            the worst part's figure.
+        parts: The worst parts with their verdicts; `parts_total` says of how many.
+        parts_total: All parts.
     """
 
     criterion: str
@@ -32,6 +40,11 @@ class CriterionVerdict:
     observed: float | None
     bound: float | None = None
     reason: str | None = None
+    n: int | None = None
+    interval: Mapping[str, Any] | None = None
+    by: str | None = None
+    parts: Sequence[Mapping[str, Any]] = ()
+    parts_total: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +153,18 @@ class ReportInputs:
     ledger: LedgerFacts
     #: A batch had to be halved, so that last bits may differ from other runs.
     not_comparable: bool = False
+    #: How the run differs from the one before it; None for the first.
+    change: RunChange | None = None
+    #: What an incremental run left out, None for a whole one.
+    incremental: Mapping[str, Any] | None = None
+    #: The run whose failed items this one tried again, None for any other.
+    parent: str | None = None
+    #: What the sanity gate found; None where the audit has none.
+    sanity: Mapping[str, Any] | None = None
+    #: Value name to what it is by class and by group; see `reports.breakdowns`.
+    breakdowns: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    #: One row a level of a policy that makes several masks; empty for the others.
+    levels: Sequence[Mapping[str, Any]] = ()
     #: Further limits that this run has, one sentence each.
     notes: Sequence[str] = ()
     metric_cards: Mapping[str, MetricCard] = field(default_factory=lambda: METRICS)

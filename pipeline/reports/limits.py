@@ -76,6 +76,20 @@ def _of_this_run(inputs: ReportInputs) -> Iterator[Limit]:
             f"{number_of(many, 'item')} kept less than was asked for. Their masked "
             "metrics compare a smaller area than the others'.",
         )
+    if inputs.incremental is not None and inputs.incremental["base_count"]:
+        yield _limit(
+            "Only what is new or changed",
+            f"{number_of(inputs.incremental['unchanged'], 'item')} of the source "
+            "were as an earlier run had explained them and are in no number of this "
+            "report. Its means are about the others.",
+        )
+    if inputs.parent is not None:
+        yield _limit(
+            "Only what failed before",
+            f"The items are those that failed in run {inputs.parent} and could come "
+            "out otherwise. They are no sample of the source, and no number of this "
+            "report is about the rest of it.",
+        )
     if inputs.not_comparable:
         yield _limit(
             "Not comparable",
@@ -110,6 +124,13 @@ def _of_numbers(inputs: ReportInputs, metrics: list[dict[str, Any]]) -> Iterator
             "Metrics overlap",
             "Several metrics look at the same map and mask, so that agreement among "
             "them is not independent confirmation.",
+        )
+    if inputs.change is not None:
+        yield _limit(
+            "Change is not cause",
+            "A difference from the run before may come from the model, from the data "
+            "or from chance. Where the two runs have few items in common, it is a "
+            "difference between two sets of items.",
         )
     if inputs.counts.done and not inputs.counts.labelled:
         yield _limit(

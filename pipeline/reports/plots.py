@@ -9,12 +9,11 @@ plot has a title and a description for readers who cannot see it.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from pipeline.reports.formats import count, number, percent
+from pipeline.reports.plot_frame import WIDTH, Scale, axis, svg
 
-WIDTH = 520
-_LEFT, _RIGHT = 12, 12
 #: What the name of a line takes beside it.
 _NAME_ROOM = 82
 _BARS_TOP, _BARS_HEIGHT = 26, 96
@@ -35,19 +34,20 @@ def distribution(part: Mapping[str, Any], plot_id: str) -> Markup:
     """
     if not part["n"] or part["min"] == part["max"]:
         return Markup()
-    scale = _Scale.of(part)
+    scale = Scale.of(part)
     pieces = [
         _bars(part["histogram"], scale),
         _interval(part, scale, plot_id),
         _box(part, scale),
         _lines(part, scale),
-        _axis(scale),
+        axis(scale, _AXIS),
     ]
-    return _svg(
+    return svg(
         Markup("").join(pieces),
         plot_id=plot_id,
         title=f"Distribution of {part['title']}",
         description=_described(part),
+        size=(WIDTH, HEIGHT),
     )
 
 
@@ -64,37 +64,7 @@ def _described(part: Mapping[str, Any]) -> str:
     return text + "."
 
 
-class _Scale:
-    """Maps values to horizontal places."""
-
-    def __init__(self, low: float, high: float) -> None:
-        self.low = low
-        self.high = high if high > low else low + 1.0
-
-    @classmethod
-    def of(cls, part: Mapping[str, Any]) -> "_Scale":
-        """Return a scale that spans the bins, and the whole range if that is near.
-
-        A metric between 0 and 1 is drawn from 0 to 1 when its values fill a fair
-        part of it, so that plots of different metrics can be compared at a glance.
-        """
-        edges = part["histogram"]["edges"]
-        low, high = edges[0], edges[-1]
-        bounds = part["definition"]["range"]
-        if bounds and bounds[1] is not None:
-            whole = bounds[1] - bounds[0]
-            inside = bounds[0] <= low and high <= bounds[1]
-            if inside and (high - low) >= 0.25 * whole:
-                return cls(bounds[0], bounds[1])
-        return cls(low, high)
-
-    def x(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
-        share = min(1.0, max(0.0, share))
-        return round(_LEFT + share * (WIDTH - _LEFT - _RIGHT), 2)
-
-
-def _bars(histogram: Mapping[str, Sequence[float]], scale: _Scale) -> Markup:
+def _bars(histogram: Mapping[str, Sequence[float]], scale: Scale) -> Markup:
     edges, counts = histogram["edges"], histogram["counts"]
     most = max(counts)
     bars = []
@@ -121,7 +91,7 @@ def _bars(histogram: Mapping[str, Sequence[float]], scale: _Scale) -> Markup:
     return Markup("").join(bars)
 
 
-def _interval(part: Mapping[str, Any], scale: _Scale, plot_id: str) -> Markup:
+def _interval(part: Mapping[str, Any], scale: Scale, plot_id: str) -> Markup:
     interval = part["interval"]
     if not interval:
         return Markup()
@@ -145,7 +115,7 @@ def _interval(part: Mapping[str, Any], scale: _Scale, plot_id: str) -> Markup:
     )
 
 
-def _lines(part: Mapping[str, Any], scale: _Scale) -> Markup:
+def _lines(part: Mapping[str, Any], scale: Scale) -> Markup:
     """Draw mean and median with their names, which lean away from each other.
 
     Near an edge both names lean inwards; the one that must pass over the other's line
@@ -189,7 +159,7 @@ def _leans_right(x: float, *, away: bool) -> bool:
     return x <= _NAME_ROOM
 
 
-def _box(part: Mapping[str, Any], scale: _Scale) -> Markup:
+def _box(part: Mapping[str, Any], scale: Scale) -> Markup:
     """Draw whiskers from p05 to p95, a box from p25 to p75 and dots at the ends."""
     at = {key: scale.x(part[key]) for key in ("p05", "p25", "median", "p75", "p95")}
     return Markup(
@@ -223,33 +193,6 @@ def _box(part: Mapping[str, Any], scale: _Scale) -> Markup:
     )
 
 
-def _axis(scale: _Scale) -> Markup:
-    middle = (scale.low + scale.high) / 2
-    ends = (
-        (scale.low, "start"),
-        (middle, "middle"),
-        (scale.high, "end"),
-    )
-    ticks = [
-        Markup(
-            '<line class="axis" x1="{x}" y1="{y}" x2="{x}" y2="{foot}"/>'
-            '<text class="tick" x="{x}" y="{ty}" text-anchor="{anchor}">{text}</text>'
-        ).format(
-            x=scale.x(value),
-            y=_AXIS,
-            foot=_AXIS + 4,
-            ty=_AXIS + 17,
-            anchor=anchor,
-            text=number(value),
-        )
-        for value, anchor in ends
-    ]
-    line = Markup('<line class="axis" x1="{a}" y1="{y}" x2="{b}" y2="{y}"/>').format(
-        a=_LEFT, b=WIDTH - _RIGHT, y=_AXIS
-    )
-    return line + Markup("").join(ticks)
-
-
 def keep_bar(requested: float | None, achieved: float | None, plot_id: str) -> Markup:
     """Return a bar of the fraction kept, with a mark at the fraction asked for."""
     if achieved is None:
@@ -269,7 +212,7 @@ def keep_bar(requested: float | None, achieved: float | None, plot_id: str) -> M
         ).format(w=width, h=height, k=round(width * min(1.0, achieved), 2))
         + mark
     )
-    return _svg(
+    return svg(
         body,
         plot_id=plot_id,
         title="Fraction kept",
@@ -307,7 +250,7 @@ def parts_bar(parts: Sequence[tuple[str, int]], plot_id: str, title: str) -> Mar
             )
         )
         x += wide
-    return _svg(
+    return svg(
         Markup("").join(pieces),
         plot_id=plot_id,
         title=title,
@@ -315,32 +258,4 @@ def parts_bar(parts: Sequence[tuple[str, int]], plot_id: str, title: str) -> Mar
         size=(width, height),
         css="parts",
         stretch=True,
-    )
-
-
-def _svg(
-    body: Markup,
-    *,
-    plot_id: str,
-    title: str,
-    description: str,
-    size: tuple[int, int] = (WIDTH, HEIGHT),
-    css: str = "distribution",
-    stretch: bool = False,
-) -> Markup:
-    aspect = Markup(' preserveAspectRatio="none"') if stretch else Markup()
-    return Markup(
-        '<svg class="plot {css}" viewBox="0 0 {w} {h}" role="img"{aspect} '
-        'aria-labelledby="{id}-title {id}-desc">'
-        '<title id="{id}-title">{title}</title><desc id="{id}-desc">{desc}</desc>'
-        "{body}</svg>"
-    ).format(
-        css=css,
-        w=size[0],
-        h=size[1],
-        aspect=aspect,
-        id=plot_id,
-        title=escape(title),
-        desc=escape(description),
-        body=body,
     )

@@ -9,6 +9,7 @@ and a reader never meets half an object.
 import contextlib
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from storage.objects.protocol import ObjectInfo
 from storage.objects.spool import copy_hashed, digest_of, require_digest
 
 _INCOMING = ".incoming"  # no key can name it: no segment starts with a dot
+_LEFTOVER = re.compile(r"[0-9a-f]{32}")
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -87,6 +89,24 @@ class FolderStore:
             if path.is_dir():
                 return
             path.unlink()
+
+    def leftovers(self) -> Iterator[ObjectInfo]:
+        """See `ObjectStore.leftovers`; files with other names are not ours."""
+        for name in _sorted_names(self._root / _INCOMING, self._root):
+            if _LEFTOVER.fullmatch(name):
+                with contextlib.suppress(ObjectNotFoundError):
+                    yield self._leftover(name)
+
+    def _leftover(self, name: str) -> ObjectInfo:
+        with _translating(name, self._root):
+            return _info(name, self._root / _INCOMING / name, None)
+
+    def delete_leftover(self, key: str) -> None:
+        """See `ObjectStore.delete_leftover`."""
+        if not _LEFTOVER.fullmatch(key):
+            raise InvalidKeyError(f"{key!r} names no half-written object")
+        with _translating(key, self._root):
+            (self._root / _INCOMING / key).unlink(missing_ok=True)
 
     def _publish(self, incoming: Path, target: Path, key: str, sha256: str) -> None:
         """Give the finished file its name, unless other content has it already."""

@@ -69,3 +69,14 @@ class ObjectStore(Protocol):
         For erasure, retention and orphans only: nothing else removes evidence.
         """
         ...
+
+    def leftovers(self) -> Iterator[ObjectInfo]:
+        """Every half-written object that its writer may have left behind.
+
+        Their keys are names for `delete_leftover` alone. A writer at work has one too.
+        """
+        ...
+
+    def delete_leftover(self, key: str) -> None:
+        """The half-written object is gone; a missing one is no error."""
+        ...

@@ -39,6 +39,7 @@ def s3_client(config: S3Config) -> BaseClient:
     return boto3.session.Session().client(
         "s3",
         endpoint_url=config.endpoint_url,
+        verify=config.ca,
         aws_access_key_id=config.access_key_id,
         aws_secret_access_key=config.secret_access_key,
         config=Config(
@@ -132,6 +133,13 @@ class S3Store:
             translating(self._bucket, key),
         ):
             self._client.delete_object(Bucket=self._bucket, Key=name)
+
+    def leftovers(self) -> Iterator[ObjectInfo]:
+        """See `ObjectStore.leftovers`: a bucket's own rules end parts of uploads."""
+        return iter(())
+
+    def delete_leftover(self, key: str) -> None:
+        """See `ObjectStore.delete_leftover`; there are none."""
 
     def _name(self, key: str) -> str:
         return self._prefix + checked_key(key)

@@ -25,6 +25,7 @@ class S3Config:
         connect_timeout_s: how long to wait for a connection.
         read_timeout_s: how long to wait for the next bytes.
         max_attempts: calls in all, the first one included, with growing pauses.
+        ca: file of the CA certificates to go by; None means botocore's own.
         max_pool_connections: at least the number of threads that share the client.
     """
 
@@ -39,3 +40,4 @@ class S3Config:
     read_timeout_s: float = 60.0
     max_attempts: int = 4
     max_pool_connections: int = 16
+    ca: str | None = None

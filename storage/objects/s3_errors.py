@@ -75,8 +75,8 @@ def translated(
         return _from_answer(exc, bucket, key)
     if isinstance(exc, SSLError):
         return StoreRefusedError(
-            "the S3 server's certificate was not accepted: correct the endpoint URL "
-            "or trust the certificate"
+            "the S3 server's certificate was not accepted: set AFFIDAVIT_S3_CA to the "
+            "CA that signed it, or correct the endpoint URL"
         )
     if isinstance(exc, NoCredentialsError | PartialCredentialsError):
         return StoreRefusedError(

@@ -30,6 +30,8 @@ from tests.support.fault_rig import (
 pytestmark = pytest.mark.timeout(3600)
 
 WORKERS = ("cpu-1", "cpu-2")
+#: More would only starve the run: a new worker needs seconds before it can work.
+MOST_KILLS = max(4, SHARDS // 15)
 
 
 def _kill_child(rig: FaultRig, name: str) -> None:
@@ -49,17 +51,19 @@ def test_killed_workers_lose_and_double_nothing(
     """SIGKILL of pool children or of main processes, every few seconds at random."""
     run, chance = rig.submit(), random.SystemRandom()
     rig.wait_for_done(run, 3)
-    caught = 0
+    caught = kills = 0
     # At random, but until two were hit with a shard in their hands.
-    while rig.state(run) != RunState.DONE:
+    while rig.state(run) != RunState.DONE and kills < MOST_KILLS:
         victim = chance.choice(WORKERS)
         if caught < 2:
             victim = rig.catch_at_work(run, *WORKERS)
         kill(rig, victim)
+        kills += 1
         time.sleep(0.1)
         caught += rig.holder(run, victim) is not None
         time.sleep(chance.uniform(3, 6))
     assert caught
+    rig.wait_for_end(run)
     rig.require_exact(run)
     assert rig.attempts(run) >= 2
 

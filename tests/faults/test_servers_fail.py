@@ -11,6 +11,7 @@ import psycopg
 import pytest
 import yaml
 
+from pipeline.orphans import collect_orphans
 from storage.objects.s3 import s3_client
 from tests.support.fault_rig import SHARDS, FaultRig, leftovers
 from tests.support.s3_fault_proxy import Fault
@@ -116,7 +117,12 @@ def test_killed_between_the_object_and_its_row(rig: FaultRig) -> None:
     run = rig.submit()
     rig.require_exact(run)
     assert struck
-    assert leftovers(rig, run) >= set(struck)
+    left = leftovers(rig, run)
+    assert left >= set(struck)
+    collected = {orphan.key for orphan in collect_orphans(rig.services, older_than_s=0)}
+    assert collected >= left
+    assert leftovers(rig, run) == set()
+    rig.require_exact(run)
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -264,12 +266,26 @@ def test_an_interrupt_exits_with_130(finished: Workspace, tmp_path: Path) -> Non
     with contextlib.closing(sqlite3.connect(workspace.database)) as connection:
         connection.execute("UPDATE runs SET state = 'running'")
         connection.commit()
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    answer = workspace.call("status", "--watch")
-    timer.join()
-    assert (answer.code, answer.out) == (130, "")
-    assert answer.err.endswith("affidavit: interrupted.\n")
+    with workspace.environment():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "affidavit", "status", "--watch"],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    try:
+        assert process.stderr is not None
+        # Its first line says that it watches.
+        first = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert "running" in first
+    assert (process.returncode, out) == (130, "")
+    assert err.endswith("affidavit: interrupted.\n")
 
 
 def test_a_setting_that_cannot_be_used_is_named(finished: Workspace) -> None:

@@ -85,6 +85,7 @@ def test_doctor_is_content_with_nothing_and_makes_no_database(
         "broker",
         "workers",
         "device",
+        "clock",
     }
     assert "affidavit init" in checks["database"]["mend"]
     assert "affidavit init" in checks["signing key"]["mend"]
@@ -99,7 +100,7 @@ def test_doctor_is_content_after_a_run(workspace: Workspace) -> None:
     assert "affidavit.local/ledger+" in checks["signing key"]["says"]
     plain = workspace.call("doctor")
     assert plain.code == 0
-    assert plain.out.count("\nok   ") + plain.out.startswith("ok   ") == 7
+    assert plain.out.count("\nok   ") + plain.out.startswith("ok   ") == 8
 
 
 def test_doctor_says_of_each_broken_part_how_to_mend_it(workspace: Workspace) -> None:

@@ -6,15 +6,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import affidavit
+from pipeline.executor import Executor
 from storage.errors import StorageError
 from tests.support.workspace import Workspace
 
@@ -250,3 +253,44 @@ def test_dead_shards_are_missing_until_they_are_retried(tmp_path: Path) -> None:
     assert workspace.call("verify", outcome.run).code == 0
     assert workspace.call("report", "latest", "--bundle", "bundle.zip").code == 0
     assert workspace.call("verify", "bundle.zip").code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "state"), [("cancel", "cancelled"), ("pause", "paused")]
+)
+def test_a_stop_takes_one_heartbeat_and_one_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, state: str
+) -> None:
+    """The batch under way at the next heartbeat is the last; nothing is lost."""
+    workspace = Workspace(
+        folder=tmp_path / "work", variables={"AFFIDAVIT_LEASE_S": "1.5"}
+    ).lay_out(4)
+    spec = workspace.write_spec(run={"batch_size": 1, "shard_size": 4})
+    explain = Executor.explain_batch
+    batches: list[int] = []
+
+    def stopped_in_the_first(self: Executor, items: Any) -> Any:
+        batches.append(len(items))
+        if len(batches) == 1:
+            run = workspace.rows("runs")[0]["id"]
+            assert workspace.call(command, run).code == 0
+            # Whoever renews the lease hears of it, and then has nothing more to do.
+            deadline = time.monotonic() + PATIENCE_S
+            while any(t.name.startswith("lease-") for t in threading.enumerate()):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        return explain(self, items)
+
+    monkeypatch.setattr(Executor, "explain_batch", stopped_in_the_first)
+    answer = workspace.call("run", spec, "--json")
+    assert (answer.code, answer.document["state"]) == (130, state), answer.err
+    assert len(batches) == 1
+    (shard,) = workspace.rows("shards")
+    # Given back: the attempt does not count.
+    assert (shard["state"], shard["attempt"], shard["max_attempts"]) == (
+        "pending",
+        1,
+        4,
+    )
+    resumed = workspace.call("resume", answer.document["run"], "--json")
+    assert resumed.document["items"] == {"total": 4, "done": 4, "failed": 0}

@@ -18,8 +18,9 @@ PAGES = Path(__file__).parents[2] / "docs" / "reference"
 
 EXIT_CODES = {
     "DONE": "done, also when some items failed",
-    "CRITERIA_NOT_MET": "the run is done, but a criterion is not met or cannot be "
-    "judged, or items of dead shards are missing",
+    "CRITERIA_NOT_MET": "the run is done, but a criterion is not met, inconclusive or "
+    "cannot be judged, or items of dead shards are missing; or the sanity gate "
+    "stopped the audit",
     "USAGE": "bad usage, spec, model or data: mend the command or the file",
     "INTEGRITY": "evidence does not hold; `failures[].kind` says which",
     "INFRASTRUCTURE": "a server, store, device or file system is missing or refuses",
@@ -36,6 +37,7 @@ RUN_STATES = {
     "incomplete": "finalised, but some shards are dead and their items missing; "
     "`retry` tries them again",
     "interrupted": "stopped by its user or by a failed server; `resume` goes on",
+    "paused": "held by its user; `resume` goes on",
     "cancelled": "cancelled by its user; `resume` goes on all the same",
     "failed": "could not be set up or finalised; the run's error says why",
 }

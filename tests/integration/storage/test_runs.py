@@ -65,6 +65,11 @@ def cancel(engine: sa.Engine, run_id: str) -> None:
     )
 
 
+def pause(engine: sa.Engine, run_id: str) -> None:
+    """Pause the run."""
+    stop_run(engine, run_id, RunState.PAUSED, action=Action.RUN_PAUSED, actor=USER)
+
+
 def resume(engine: sa.Engine, run_id: str) -> None:
     """Resume the run."""
     resume_run(engine, run_id, actor=USER)
@@ -122,16 +127,13 @@ def test_a_run_is_found_by_the_beginning_of_its_id(engine: sa.Engine) -> None:
     second = plant_run(engine)
     assert get_run(engine, run_id).id == run_id
     assert get_run(engine, second).id == second
-    columns = {column.name: column for column in RunTable.__table__.columns}
-    later = RunTable.created_at + 1000
-    changed = columns | {"id": sa.literal(other), "created_at": later}
+    table = RunTable.__table__
+    changed = {"id": sa.literal(other), "created_at": table.c.created_at + 1000}
+    twin = sa.select(*(changed.get(c.name, c) for c in table.c)).where(
+        table.c.id == run_id
+    )
     with engine.begin() as connection:
-        connection.execute(
-            sa.insert(RunTable).from_select(
-                list(changed),
-                sa.select(*changed.values()).where(RunTable.id == run_id),
-            )
-        )
+        connection.execute(sa.insert(table).from_select(list(table.c.keys()), twin))
     assert get_run(engine, run_id[:7]).id == run_id
     with pytest.raises(UnknownRunError, match="Several runs begin with"):
         get_run(engine, run_id[:6])
@@ -159,9 +161,15 @@ MOVES: dict[Callable[[sa.Engine, str], None], dict[RunState, RunState]] = {
     cancel: {
         RunState.QUEUED: RunState.CANCELLED,
         RunState.RUNNING: RunState.CANCELLED,
+        RunState.PAUSED: RunState.CANCELLED,
+    },
+    pause: {
+        RunState.QUEUED: RunState.PAUSED,
+        RunState.RUNNING: RunState.PAUSED,
     },
     resume: {
         RunState.INTERRUPTED: RunState.QUEUED,
+        RunState.PAUSED: RunState.QUEUED,
         RunState.CANCELLED: RunState.QUEUED,
         RunState.FAILED: RunState.QUEUED,
     },
@@ -198,7 +206,7 @@ def test_the_table_of_moves(engine: sa.Engine) -> None:
         assert snapshot(engine) == before, (state, move)
 
 
-@pytest.mark.parametrize("move", [stop, cancel, resume])
+@pytest.mark.parametrize("move", [stop, cancel, pause, resume])
 def test_an_unknown_run_cannot_be_moved(
     sqlite_engine: sa.Engine, move: Callable[[sa.Engine, str], None]
 ) -> None:

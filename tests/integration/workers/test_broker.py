@@ -2,13 +2,18 @@
 """What is said about a broker: absent, locked, mistyped or forgetful."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
+from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from pipeline.errors import InfrastructureError
+from pipeline.settings import Settings
 from tests.support.processes import free_port
 from workers.broker import inspect_broker, require_broker
+from workers.broker_owner import HOLD_S, owner_key, renew_hold, require_own_broker
 
 
 @pytest.fixture
@@ -81,3 +86,40 @@ def test_a_wrong_password_is_told_apart(broker_url: str) -> None:
         with pytest.raises(InfrastructureError, match="password") as caught:
             require_broker(url)
         assert "very-secret" not in str(caught.value)
+
+
+def test_a_broker_belongs_to_the_first_that_asks(
+    broker_url: str, client: redis.Redis, tmp_path: Path
+) -> None:
+    """Another installation is refused until the mark is gone; a prefix parts them."""
+    settings = Settings(home=tmp_path, broker_url=SecretStr(broker_url))
+    require_own_broker(settings, "ours")
+    require_own_broker(settings, "ours")
+    with pytest.raises(InfrastructureError) as caught:
+        require_own_broker(settings, "theirs")
+    assert "AFFIDAVIT_BROKER_PREFIX" in str(caught.value)
+    assert owner_key(settings) in str(caught.value)
+    assert "only-for-tests" not in str(caught.value)
+    apart = settings.model_copy(update={"broker_prefix": "theirs:"})
+    require_own_broker(apart, "theirs")
+    client.delete(owner_key(settings))
+    require_own_broker(settings, "theirs")
+
+
+def test_the_mark_is_renewed_and_a_taker_is_noticed(
+    broker_url: str, client: redis.Redis, tmp_path: Path
+) -> None:
+    """It lasts a day from the last renewal; what FLUSHALL took is put back."""
+    settings = Settings(home=tmp_path, broker_url=SecretStr(broker_url))
+    require_own_broker(settings, "ours")
+    client.expire(owner_key(settings), 60)
+    renew_hold(settings, "ours")
+    assert 60 < client.ttl(owner_key(settings)) <= HOLD_S
+    client.flushall()
+    renew_hold(settings, "ours")
+    assert client.get(owner_key(settings)) == b"ours"
+    client.set(owner_key(settings), "theirs")
+    with capture_logs() as logs:
+        renew_hold(settings, "ours")
+    assert [line["event"] for line in logs] == ["broker_shared"]
+    assert client.get(owner_key(settings)) == b"theirs"

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from pipeline.services import Services
 from pipeline.settings import Settings
 from storage.engine import epoch_now
 from storage.leases import claim_shard, fail_attempt, release
-from storage.states import OPEN_RUN_STATES, RunState
+from storage.states import OPEN_RUN_STATES, RunState, ShardState
 from storage.tables import WorkerTable
 from tests.support.planted import (
     at_once,
@@ -81,6 +82,63 @@ def test_runs_take_turns(services: Services) -> None:
     small = shard_ids(engine, plant_run(engine, shards=2))
     sent = [shard_id for shard_id, _queue in hints_of(services)]
     assert sorted(sent) == sorted([*large[:2], *small])
+
+
+def test_the_run_with_the_fewest_in_flight_is_next(services: Services) -> None:
+    """A run whose shards are at work already waits until the other has as many."""
+    engine = services.engine
+    large = shard_ids(engine, plant_run(engine, shards=9))
+    for shard_id in large[:2]:
+        claimed(engine, shard_id)
+    late = shard_ids(engine, plant_run(engine, shards=9))
+    sent = [shard_id for shard_id, _queue in hints_of(services)]
+    assert sorted(sent) == sorted([large[2], *late[:3]])
+
+
+def test_a_higher_priority_goes_first(services: Services) -> None:
+    """All of an urgent run before any of another; the rest of the window is shared."""
+    engine = services.engine
+    usual = shard_ids(engine, plant_run(engine, shards=9))
+    patient = shard_ids(engine, plant_run(engine, shards=9, priority=-1))
+    urgent = shard_ids(engine, plant_run(engine, shards=3, priority=5))
+    sent = {shard_id for shard_id, _queue in hints_of(services)}
+    assert sent == {*urgent, usual[0]}
+    assert not sent & set(patient)
+
+
+def test_few_hints_are_redundant(engine: sa.Engine, tmp_path: Path) -> None:
+    """Workers that follow hints as they come need one a shard, less one in twenty."""
+    services = services_of(engine, tmp_path, dispatch_window=16, hint_timeout_s=60)
+    plant_worker(engine, "cpu")
+    ids = [
+        shard_id
+        for _run in range(2)
+        for shard_id in shard_ids(engine, plant_run(engine, shards=60))
+    ]
+    waiting: SimpleQueue[int] = SimpleQueue()
+    sent: list[int] = []
+
+    def publish(shard_id: int, _queue: str) -> None:
+        sent.append(shard_id)
+        waiting.put(shard_id)
+
+    def work() -> None:
+        while True:
+            try:
+                shard_id = waiting.get(timeout=2)
+            except Empty:
+                return
+            claim = claim_shard(engine, shard_id, worker="worker/w", lease_s=60)
+            if claim is not None:
+                finish(engine, claim)
+            dispatch(services, publish)
+
+    dispatch(services, publish)
+    at_once([work] * 3)
+    assert {shard(engine, shard_id).state for shard_id in ids} == {ShardState.DONE}
+    assert set(sent) == set(ids)
+    assert len(sent) <= 1.05 * len(ids)
+    services.close()
 
 
 def test_dispatchers_at_once_stay_within_the_window(services: Services) -> None:

@@ -3,10 +3,10 @@
 
 import json
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+import redis
 from pydantic import SecretStr
 
 from pipeline.errors import SpecError
@@ -17,6 +17,12 @@ from tests.support.deployment import deployed
 from tests.support.places import StorePlace
 from tests.support.processes import tell_reaper
 from workers.processes import run_worker
+
+
+def ticks_waiting(broker_url: str) -> int:
+    """Return how many ticks nobody has taken yet."""
+    with redis.Redis.from_url(broker_url) as client:
+        return int(client.llen("affidavit:control"))
 
 
 def settings_of(broker_url: str, database_url: str, home: Path) -> Settings:
@@ -99,7 +105,9 @@ def test_with_json_a_process_that_ends_says_so_in_one_document(
                 if command[0] == "worker":
                     deployment.wait_for_workers("c-1")
                 else:
-                    time.sleep(5)
+                    deployment.wait_until(
+                        lambda: ticks_waiting(broker_url) > 0, "the beat sends no tick"
+                    )
                 process.terminate()
                 process.wait(60)
                 tell_reaper(-process.pid)

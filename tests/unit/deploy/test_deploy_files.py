@@ -11,12 +11,17 @@ import yaml
 
 from deploy.list_requirements import requirements
 from pipeline.settings import Settings
+from workers.app import SOFT_SHUTDOWN_S
+from workers.lifecycle import WITHDRAW_S
 
 CHECKOUT = Path(__file__).parents[3]
 COMPOSE_TEXT = (CHECKOUT / "docker-compose.yml").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {"migrate", "control-worker", "cpu-worker", "gpu-worker", "beat", "cli"}
+WORKERS = {"control-worker", "cpu-worker", "more-cpu-workers", "gpu-worker"}
+OURS = WORKERS | {"migrate", "beat", "cli"}
+SERVERS = {"postgres", "redis", "s3"}
+MONITORS = {"prometheus", "grafana"}
 ONE_SHOT = {"migrate", "cli"}
 DOCKERFILE = (CHECKOUT / "Dockerfile").read_text(encoding="utf-8")
 
@@ -34,8 +39,8 @@ def _package_folders() -> list[str]:
 
 
 def test_every_part_of_the_house_is_a_service() -> None:
-    """The servers, the migration, three kinds of worker and beat are all there."""
-    assert set(SERVICES) == OURS | {"postgres", "redis", "s3"}
+    """The servers, the migration, each worker, beat and the monitors are there."""
+    assert set(SERVICES) == OURS | SERVERS | MONITORS
 
 
 @pytest.mark.parametrize("name", sorted(set(SERVICES) - ONE_SHOT))
@@ -70,7 +75,7 @@ def test_ports_are_open_to_this_machine_only(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(SERVICES) - OURS))
 def test_images_of_servers_are_pinned(name: str) -> None:
     """A server's image names its version."""
-    assert re.fullmatch(r"[a-z/]+:\d[\w.-]*", SERVICES[name]["image"])
+    assert re.fullmatch(r"[a-z/]+:v?\d[\w.-]*", SERVICES[name]["image"])
 
 
 def test_only_the_control_worker_gets_the_signing_key() -> None:
@@ -78,7 +83,7 @@ def test_only_the_control_worker_gets_the_signing_key() -> None:
     with_path = {
         name
         for name, service in SERVICES.items()
-        if "AFFIDAVIT_SIGNING_KEY" in service["environment"]
+        if "AFFIDAVIT_SIGNING_KEY" in service.get("environment", {})
     }
     with_volume = {
         name
@@ -109,6 +114,39 @@ def test_gpu_worker_is_behind_its_profile() -> None:
     """A machine without a GPU starts everything else."""
     assert SERVICES["gpu-worker"]["profiles"] == ["gpu"]
     assert "profiles" not in SERVICES["cpu-worker"]
+
+
+def test_more_workers_are_the_one_worker_again() -> None:
+    """The profile `many` adds replicas that differ from the one worker in nothing."""
+    more = dict(SERVICES["more-cpu-workers"])
+    assert more.pop("profiles") == ["many"]
+    assert more.pop("deploy") == {"replicas": "${CPU_WORKERS:-3}"}
+    assert more == SERVICES["cpu-worker"]
+
+
+@pytest.mark.parametrize("name", sorted(MONITORS))
+def test_monitors_are_behind_their_profile_and_change_nothing(name: str) -> None:
+    """Nobody runs a monitor without asking for it, and its files are read-only."""
+    assert SERVICES[name]["profiles"] == ["monitoring"]
+    for volume in SERVICES[name]["volumes"]:
+        if volume.startswith("./"):
+            assert volume.endswith(":ro")
+            assert (CHECKOUT / volume.split(":")[0]).is_file()
+
+
+def test_nobody_can_sign_in_to_the_example_grafana() -> None:
+    """There is no default account, so no default password."""
+    given = SERVICES["grafana"]["environment"]
+    assert given["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    assert given["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert given["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+
+
+@pytest.mark.parametrize("name", sorted(WORKERS))
+def test_compose_waits_for_the_soft_shutdown(name: str) -> None:
+    """A worker that is stopped can give its shard back before it is killed."""
+    grace = SERVICES[name]["stop_grace_period"]
+    assert int(grace.removesuffix("s")) > SOFT_SHUTDOWN_S + WITHDRAW_S
 
 
 def test_redis_keeps_its_queue_and_wants_a_password() -> None:

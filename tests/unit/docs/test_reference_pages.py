@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from explain.methods.cards import METHODS
 from explain.metrics.cards import METRICS
 from explain.thresholds.cards import POLICIES
-from pipeline.criteria import AGGREGATES, OPERATORS, PSEUDO_METRICS
+from pipeline.criteria import AGGREGATES, DRIFT_AGGREGATES, OPERATORS, PSEUDO_METRICS
 from pipeline.spec import (
     AuditSpec,
     ColumnsSpec,
@@ -20,8 +20,11 @@ from pipeline.spec import (
     PreprocessSpec,
     PrivacySpec,
     RunSpec,
+    SanitySpec,
+    ScheduleSpec,
     ThresholdSpec,
 )
+from storage.states import SlotError, SlotState
 
 ROOT = Path(__file__).resolve().parents[3]
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -33,7 +36,9 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "explain": ExplainSpec,
     "threshold": ThresholdSpec,
     "privacy": PrivacySpec,
+    "sanity": SanitySpec,
     "run": RunSpec,
+    "schedule": ScheduleSpec,
 }
 
 
@@ -50,8 +55,16 @@ def test_the_spec_page_names_each_aggregate_operator_and_pseudo_metric() -> None
     """docs/reference/spec.md tells the whole grammar of criteria."""
     page = (ROOT / "docs/reference/spec.md").read_text()
     part = page.split("\n## Criteria\n", 1)[1].split("\n## ", 1)[0]
-    for word in (*AGGREGATES, *OPERATORS, *PSEUDO_METRICS):
+    drift = (*DRIFT_AGGREGATES, *PSEUDO_METRICS["drift"])
+    for word in (*AGGREGATES, *OPERATORS, *PSEUDO_METRICS, *drift):
         assert word in part, word
+
+
+def test_the_command_page_names_each_state_and_error_of_a_slot() -> None:
+    """docs/reference/cli.md tells what `schedule list` can say of a slot."""
+    page = (ROOT / "docs/reference/cli.md").read_text()
+    for word in (*SlotState, *SlotError):
+        assert f"`{word.value}`" in page, word
 
 
 def test_how_it_computes_names_each_measured_value() -> None:

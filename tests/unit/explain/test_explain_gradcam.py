@@ -477,6 +477,68 @@ def test_holding_the_model_over_batches_changes_nothing(tiny_net: Builder) -> No
     assert model.stem.weight.requires_grad
 
 
+# Where the backward pass starts
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
+def test_picked_weights_give_the_bits_of_the_whole_product(
+    name: str, dtype: torch.dtype, batch: int
+) -> None:
+    """Starting behind the last layer gives what starting at the logits gives."""
+    torch.manual_seed(11)
+    model = torchvision.models.get_model(name, weights=None).eval().to(dtype)
+    inputs, targets = images(batch).to(dtype), torch.arange(batch) * 7
+    layer = resolve_layer(model, "auto", inputs)
+    with frozen(model):
+        ours = split_forward(model, layer, inputs).gradient(targets)
+        whole = split_forward(model, layer, inputs)
+        (expected,) = torch.autograd.grad(
+            whole.logits.gather(1, targets[:, None]).sum(), whole.root
+        )
+    assert torch.equal(ours, layer.layout.to_map(expected))
+    assert float(ours.abs().max()) > 0
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda x, w, b: torch.addmm(b, x, w, alpha=3.0),
+        lambda x, w, b: torch.addmm(b, x, w) * 3,
+        lambda x, w, b: torch.log_softmax(torch.addmm(b, x, w), dim=1),
+        lambda x, w, b: x @ w + 0 * b,
+        lambda x, w, b: torch.addmm(b, x, w)[:, 1:3],
+        lambda x, w, b: (w.t() @ x.t()).t() + b,
+    ],
+    ids=["scaled inside", "scaled behind", "softmax", "added bias", "slice", "turned"],
+)
+def test_other_ends_are_differentiated_whole(
+    tiny_net: Builder, head: Callable[..., Tensor]
+) -> None:
+    """What comes behind the linear layer, or in its place, is part of the score."""
+
+    class Ended(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = tiny_net()
+
+        def forward(self, x: Tensor) -> Tensor:
+            net: Any = self.net
+            pooled = net.pool(net.body(net.stem(x))).flatten(1)
+            return head(pooled, net.head.weight.t(), net.head.bias)
+
+    model, inputs, targets = Ended().eval(), images(2, 8, 8), torch.tensor([1, 0])
+    layer = resolve_layer(model, "net.body", inputs)
+    with frozen(model):
+        ours = split_forward(model, layer, inputs).gradient(targets)
+        whole = split_forward(model, layer, inputs)
+        (expected,) = torch.autograd.grad(
+            whole.logits.gather(1, targets[:, None]).sum(), whole.root
+        )
+    assert torch.equal(ours, expected)
+
+
 # Precision
 
 

@@ -39,6 +39,24 @@ def test_failed_items_are_a_value(aggregate: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "metric", "aggregate"),
+    [
+        ("drift.prediction_changed <= 0.05", "drift", "prediction_changed"),
+        ("drift.class_psi<=0.1", "drift", "class_psi"),
+        ("drift.failed_change <= 0", "drift", "failed_change"),
+        ("drift.deletion_auc.ks <= 0.1", "drift.deletion_auc", "ks"),
+        ("drift.score.mean_change >= -0.02", "drift.score", "mean_change"),
+    ],
+)
+def test_the_change_since_the_run_before_is_a_value(
+    text: str, metric: str, aggregate: str
+) -> None:
+    """Change can be bounded for each value, for predictions, classes and failures."""
+    found = parse_criterion(text, KNOWN)
+    assert (found.metric, found.aggregate) == (metric, aggregate)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "not a criterion"),
@@ -52,7 +70,11 @@ def test_failed_items_are_a_value(aggregate: str) -> None:
         ("deletion_auc.maen <= 0.4", "did you mean 'mean'"),
         ("deletion_auc.count <= 0.4", "does not have"),
         ("items_failed.mean <= 0.4", "known are fraction, count"),
-        ("zzz.mean <= 0.4", "known are deletion_auc, insertion_auc"),
+        ("drift.mean <= 0.4", "known are prediction_changed, class_psi, failed"),
+        ("drift.score.mean <= 0.4", "did you mean 'mean_change'"),
+        ("drift.deletoin_auc.ks <= 0.4", "did you mean 'drift.deletion_auc'"),
+        ("drift.items_failed.ks <= 0.4", "does not measure"),
+        ("zzz.mean <= 0.4", "known are deletion_auc, drift, insertion_auc"),
     ],
 )
 def test_what_is_wrong_is_said(text: str, message: str) -> None:

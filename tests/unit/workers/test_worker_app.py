@@ -95,11 +95,11 @@ def test_redis_is_told_what_to_do_with_silent_workers(app: Celery) -> None:
     assert options["health_check_interval"] < options["socket_timeout"]
 
 
-def test_the_tasks_are_the_two_of_this_package(app: Celery) -> None:
-    """Importing what the settings name registers the shard task and the tick."""
+def test_the_tasks_are_those_of_this_package(app: Celery) -> None:
+    """Importing what the settings name registers shards, slots and the tick."""
     app.loader.import_default_modules()
     ours = {name for name in app.tasks if not name.startswith("celery.")}
-    assert ours == {"affidavit.shard", "affidavit.tick"}
+    assert ours == {"affidavit.shard", "affidavit.slot", "affidavit.tick"}
 
 
 def test_without_a_broker_there_is_no_app(tmp_path: Path) -> None:

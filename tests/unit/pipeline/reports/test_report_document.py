@@ -47,6 +47,8 @@ def test_the_report_has_all_its_sections(make_inputs: MakeInputs) -> None:
         "threshold",
         "metrics",
         "columns",
+        "change",
+        "sanity",
         "gallery",
         "limits",
         "evidence",

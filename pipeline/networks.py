@@ -113,11 +113,16 @@ def as_planned(plan: RunPlan, network: nn.Module, device: torch.device) -> None:
     if plan.compiled:
         compile_around(network, plan.layer)
     if plan.dtype == "bfloat16":
-        network.forward = _InBfloat16(network, device.type, compiled=plan.compiled)
+        compute_in_bfloat16(network, device.type, compiled=plan.compiled)
+
+
+def compute_in_bfloat16(network: nn.Module, device: str, *, compiled: bool) -> None:
+    """The network's heavy operations compute in bfloat16; its logits are float32."""
+    network.forward = _InBfloat16(network, device, compiled=compiled)
 
 
 class _InBfloat16:
-    """The network's forward with heavy operations in bfloat16 and float32 logits.
+    """A network's forward under autocast.
 
     No closure, so that a copy of the network computes with the copy's weights.
     """

@@ -66,7 +66,11 @@ privacy:
                                     # a subject column is named
 
 run:
+  shard_size: null                  # most items in a shard; null: a minute of work
   batch_size: 16                    # or auto: the fastest of a few is searched for
+  dtype: float32                    # or bfloat16; it and compile only if maps and
+  compile: false                    # masks differ from those of float32
+  tolerance: 0.1                    # by no more than this
   seed: 0
   device: auto                      # auto, cpu, cuda, cuda:N or mps
   threads: null                     # of one worker on the CPU; null: all cores

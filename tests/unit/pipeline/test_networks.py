@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks are kept by what they are, within a budget, and compiled around a layer."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -13,6 +15,7 @@ from pipeline.networks import (
     NetworkCache,
     NetworkKey,
     compile_around,
+    compute_in_bfloat16,
     network_bytes,
 )
 
@@ -73,6 +76,25 @@ class _Small(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         scores: torch.Tensor = self.head(self.body(self.stem(inputs)).mean(dim=(2, 3)))
         return scores
+
+
+def test_a_copy_of_a_network_in_bfloat16_computes_with_its_own_weights() -> None:
+    """The sanity gate draws a copy's weights anew, and must see the difference."""
+    torch.manual_seed(0)
+    network, inputs = _Small(), torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        exact = network(inputs)
+        compute_in_bfloat16(network, "cpu", compiled=False)
+        before = network(inputs)
+        again = copy.deepcopy(network)
+        assert torch.equal(again(inputs), before)
+        for weights in again.parameters():
+            weights.zero_()
+        assert not again(inputs).any()
+        assert torch.equal(network(inputs), before)
+    assert before.dtype == torch.float32
+    assert not torch.equal(before, exact)
+    assert torch.allclose(before, exact, atol=0.02)
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself

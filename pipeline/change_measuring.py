@@ -43,6 +43,7 @@ _SAME = (
     "policy",
     "policy_arguments",
     "metrics",
+    "metric_arguments",
 )
 
 #: Bins of the picture of one value.

@@ -116,22 +116,34 @@ def _require_finished(contenders: Sequence[Contender]) -> None:
 
 
 def _common_values(contenders: Sequence[Contender]) -> list[str]:
-    """Return the values that every audit measures, by their cards alone."""
-    lists = [
-        [
-            value
-            for name in contender.run.plan["metrics"]
-            if name in METRICS
-            for value in METRICS[name].values
-        ]
-        for contender in contenders
+    """Return the values that every audit measures alike, by their cards alone.
+
+    What describes the item and judges no explanation is left out.
+    """
+    settings = [_settings(contender.run.plan) for contender in contenders]
+    common = [
+        value
+        for name, arguments in settings[0].items()
+        if all(other.get(name) == arguments for other in settings)
+        for value in METRICS[name].values
+        if METRICS[name].direction_of(value) is not Direction.NEITHER
     ]
-    common = [value for value in lists[0] if all(value in one for one in lists)]
     if not common:
         raise SpecError(
-            "the runs measure no value in common; name metrics in the spec."
+            "the runs measure no value in common under the same parameters; name "
+            "metrics in the spec."
         )
     return common
+
+
+def _settings(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return each known metric's parameters; a number of others is another number."""
+    given = plan.get("metric_arguments") or {}
+    return {
+        name: METRICS[name].arguments(given.get(name) or {})
+        for name in plan["metrics"]
+        if name in METRICS
+    }
 
 
 def _tests(

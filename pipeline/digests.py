@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from explain.metrics.cards import METRICS
 from ledger.canonical import canonical_bytes
 from pipeline.domain import ItemResult
 
@@ -50,11 +51,20 @@ def spec_digest(spec: "AuditSpec", plan: "RunPlan") -> str:
     content["explain"]["parameters"] = plan.method_arguments
     for name in spec.explain.remedies:
         content["explain"][name] = plan.remedies.get(name)
+    content["metrics"] = [_asked(name, given) for name, given in spec.asked_metrics]
     content["threshold"] = {
         "policy": plan.policy,
         "parameters": plan.policy_arguments,
     }
     return hashlib.sha256(canonical_bytes(_exact(content))).hexdigest()
+
+
+def _asked(name: str, given: Mapping[str, Any]) -> Any:
+    """Return the metric's name, with its parameters where they are not the defaults."""
+    arguments = METRICS[name].arguments(given)
+    if arguments == METRICS[name].arguments({}):
+        return name
+    return {"name": name, "parameters": arguments}
 
 
 def document_digest(*documents: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ What is measured is what is stored: threshold and metrics start from the map as 
 be written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,8 @@ from explain.context import ItemContext
 from explain.draws import ItemDraws
 from explain.methods import METHODS, Attribution, Method, create_method
 from explain.metrics import Metric, MetricBatch, create_metric
+from explain.metrics.random_networks import RandomNetworks
+from explain.metrics.representation import Representation
 from explain.remedies import with_remedies
 from explain.thresholded import (
     METHOD_STREAM,
@@ -59,8 +61,17 @@ def planned_method(
     )
 
 
+def _do_nothing() -> None:
+    """Stand in for a listener."""
+
+
 class Engine:
-    """Explains, cuts and measures the batches of one run on one device."""
+    """Explains, cuts and measures the batches of one run on one device.
+
+    Attributes:
+        on_step: Told after each forward pass of the copy with random weights; who
+            listens to the network itself does not hear its copy.
+    """
 
     def __init__(
         self,
@@ -81,29 +92,47 @@ class Engine:
         """
         self._plan = plan
         self._model = model
-        card = METHODS[plan.method]
-        if card.needs_layer and layer is None:
-            example = torch.zeros((1, *plan.input_shape), device=device)
-            layer = resolve_layer(model, plan.layer, example)
+        self._example = torch.zeros((1, *plan.input_shape), device=device)
         #: The tapped layer, None for methods that tap none.
-        self.layer = layer
+        self.layer = layer or self._layer_of(model)
         self._policy: ThresholdPolicy = create_policy(
             plan.policy, **policy_arguments(plan)
         )
-        self._explainer = Explainer(
+        self.on_step: Callable[[], None] = _do_nothing
+        self._explainer = self._explainer_of(model, self.layer)
+        self._random = RandomNetworks(
+            model, self._explainer_of_copy, self._example, plan.seed
+        )
+        self._metrics: list[Metric] = [
+            create_metric(name, **plan.metric_arguments.get(name, {}))
+            for name in plan.metrics
+        ]
+        self._mean = torch.tensor(plan.mean, device=device)[:, None, None]
+        self._std = torch.tensor(plan.std, device=device)[:, None, None]
+        self._shows_images = (
+            METHODS[plan.method].needs_images
+            or "contrast" in plan.remedies
+            or Need.IMAGES in self._policy.needs
+        )
+
+    def _layer_of(self, model: nn.Module) -> TappedLayer | None:
+        if not METHODS[self._plan.method].needs_layer:
+            return None
+        return resolve_layer(model, self._plan.layer, self._example)
+
+    def _explainer_of(self, model: nn.Module, layer: TappedLayer | None) -> Explainer:
+        """Return what explains with this network, the run's own or a copy."""
+        plan, card = self._plan, METHODS[self._plan.method]
+        return Explainer(
             model,
             planned_method(plan, model, layer),
             self._policy,
             grid=plan.grid if card.pixel_resolution else 0,
         )
-        self._metrics: list[Metric] = [create_metric(name) for name in plan.metrics]
-        self._mean = torch.tensor(plan.mean, device=device)[:, None, None]
-        self._std = torch.tensor(plan.std, device=device)[:, None, None]
-        self._shows_images = (
-            card.needs_images
-            or "contrast" in plan.remedies
-            or Need.IMAGES in self._policy.needs
-        )
+
+    def _explainer_of_copy(self, copy: nn.Module) -> Explainer:
+        copy.register_forward_hook(lambda *_: self.on_step())
+        return self._explainer_of(copy, self._layer_of(copy))
 
     def explained(self, batch: BatchInputs) -> Thresholded:
         """Return the batch explained and cut, and nothing measured."""
@@ -114,8 +143,11 @@ class Engine:
         """Return the batch explained, cut and measured."""
         found = self.explained(batch)
         columns: Columns = {}
+        halved = found.halved
         if self._metrics:
-            columns = self._measured(self.metric_batch(batch, found))
+            asked = self.metric_batch(batch, found)
+            columns = self._measured(asked)
+            halved |= asked.halved
         return MeasuredBatch(
             attribution=found.attribution,
             probabilities=found.probabilities,
@@ -123,7 +155,7 @@ class Engine:
             threshold=found.threshold,
             cut_based=self._policy.cut_based,
             columns=columns,
-            halved=found.halved,
+            halved=halved,
         )
 
     def _context(self, batch: BatchInputs, inputs: Tensor) -> ItemContext:
@@ -146,17 +178,22 @@ class Engine:
 
     def metric_batch(self, batch: BatchInputs, found: Thresholded) -> MetricBatch:
         """Return what metrics are given about an explained batch."""
-        draws = ItemDraws(self._plan.seed, batch.indices, METRICS_STREAM)
-        shape = tuple(batch.inputs.shape[1:])
 
         def explain_again(inputs: Tensor, targets: Tensor) -> Attribution:
             context = self._context(batch, inputs)
             return self._explainer.explain(inputs, targets, context)
 
+        def explain_at_random(
+            inputs: Tensor, targets: Tensor, stage: int, stages: int
+        ) -> Attribution:
+            context = self._context(batch, inputs)
+            with self._random.randomised(stage, stages) as explainer:
+                return explainer.explain(inputs, targets, context)
+
         return MetricBatch(
             inputs=batch.inputs,
             targets=found.attribution.targets,
-            probabilities=found.probabilities,
+            logits=found.attribution.logits,
             stored=found.stored,
             maps=found.maps,
             mask=found.threshold.mask,
@@ -166,8 +203,11 @@ class Engine:
             output_change=found.attribution.output_change,
             forward=self._model,
             explain=explain_again,
-            noise=lambda draw: draws.uniform(draw, shape).to(batch.inputs.device),
+            draws=ItemDraws(self._plan.seed, batch.indices, METRICS_STREAM),
             input_range=1.0 / self._std.flatten(),
+            chunk=self._plan.chunk,
+            represent=Representation(self._model),
+            randomised=explain_at_random,
         )
 
 

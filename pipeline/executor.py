@@ -76,11 +76,13 @@ class Executor:
         before = torch.get_num_threads()
         torch.set_num_threads(self._plan.threads)
         beat = self._model.register_forward_hook(lambda *_: on_step())
+        self._engine.on_step = on_step
         try:
             with frozen(self._model):
                 yield
         finally:
             beat.remove()
+            self._engine.on_step = _do_nothing
             torch.set_num_threads(before)
 
     def stage(self, prepared: Sequence[PreparedItem]) -> StagedBatch:

@@ -105,15 +105,15 @@ def learn(
 
 def _is_lower_better(quality: str) -> bool:
     """Return whether less of the value is better, refusing what is no quality."""
-    for card in METRICS.values():
-        if quality in card.values and card.range == (0.0, 1.0):
-            return card.direction_of(quality) is Direction.LOWER
-    known = [
-        value
+    known = {
+        value: card.direction_of(value)
         for card in METRICS.values()
-        if card.range == (0.0, 1.0)
         for value in card.values
-    ]
+        if card.range_of(value) == (0.0, 1.0)
+        and card.direction_of(value) is not Direction.NEITHER
+    }
+    if quality in known:
+        return known[quality] is Direction.LOWER
     raise SpecError(
         f"--quality: '{quality}' is no measured value between 0 and 1; there are "
         f"{', '.join(sorted(known))}."

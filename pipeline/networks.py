@@ -5,12 +5,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Never
 
 import torch
 from torch import Tensor, nn
 
 from explain.architectures import TappedLayer
+from pipeline.errors import ModelError
 from pipeline.run_plan import RunPlan
 
 MB = 1_000_000
@@ -175,4 +176,19 @@ def compile_around(
 
 def _compile(module: nn.Module, backend: str) -> None:
     # The forward alone: hooks on the module itself are run by plain code.
-    module.forward = torch.compile(module.forward, dynamic=False, backend=backend)
+    module.forward = _Compiled(
+        torch.compile(module.forward, dynamic=False, backend=backend)
+    )
+
+
+class _Compiled:
+    """A compiled forward. It is bound to its module, so it cannot be copied along."""
+
+    def __init__(self, forward: Callable[..., Any]) -> None:
+        self._forward = forward
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._forward(*args, **kwargs)
+
+    def __deepcopy__(self, _memo: object) -> Never:
+        raise ModelError("A compiled network cannot be copied.")

@@ -5,7 +5,7 @@ An audit whose every item must fail is refused; one that asks for numbers that n
 can have is warned of. Both would otherwise show after hours of work.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 
 from explain.metrics.cards import METRICS
@@ -99,8 +99,8 @@ class ForeseenSource:
         """Return one sentence about each thing that will come to nothing."""
         wanting = [
             name
-            for name in self._spec.metrics
-            if name in METRICS and _compares_with_truth(METRICS[name].defaults)
+            for name in self._spec.metric_names
+            if name in METRICS and METRICS[name].needs_truth
         ]
         if self._masked or not self._total or not wanting:
             return []
@@ -147,8 +147,3 @@ class ForeseenSource:
                 f"the model's {self._classes.count:,} classes, so every item would "
                 "fail (label_unknown); mend the labels, or model.classes."
             )
-
-
-def _compares_with_truth(defaults: Mapping[str, object]) -> bool:
-    """Whether a metric needs masks: it then defines what an empty one means."""
-    return "empty_ground_truth" in defaults

@@ -3,14 +3,13 @@
 
 import json
 import os
-from dataclasses import asdict
 
 import torch
 from torch import nn
 
 from explain.architectures import TappedLayer, resolve_layer
 from explain.methods import METHODS
-from explain.metrics import METRICS
+from explain.metrics.cards import METRICS, cost_of
 from explain.parameters import resolved
 from explain.remedies.cards import REMEDIES
 from explain.thresholds import POLICIES
@@ -55,6 +54,8 @@ def draft_plan(
     run, explain, threshold = spec.run, spec.explain, spec.threshold
     method, policy = METHODS[explain.method], POLICIES[threshold.policy]
     arguments = planned_arguments(threshold)
+    asked = dict(spec.asked_metrics)
+    cost = cost_of(asked)
     draft = RunPlan(
         layer=layer.name if layer is not None else "",
         layer_reason=layer.reason if layer is not None else "the method taps no layer",
@@ -72,11 +73,16 @@ def draft_plan(
         target="predicted",
         policy=threshold.policy,
         policy_arguments=arguments,
-        metrics=list(spec.metrics),
+        metrics=list(asked),
+        metric_arguments={
+            name: METRICS[name].arguments(given) for name, given in asked.items()
+        },
         cards={
             "method": method.document(),
             "policy": policy.document(),
-            "metrics": {name: asdict(METRICS[name]) for name in spec.metrics},
+            "metrics": {
+                name: METRICS[name].document(given) for name, given in asked.items()
+            },
         },
         batch_size=DEFAULT_BATCH if run.batch_size == "auto" else run.batch_size,
         threads=run.threads or _cores(),
@@ -91,7 +97,7 @@ def draft_plan(
         class_count=0,
         classes=None,
         roots=[str(root) for root in roots.roots],
-        forwards_per_item=sum(METRICS[name].forwards_per_item for name in spec.metrics),
+        forwards_per_item=cost.forwards + cost.explanations,
         item_seconds=None,
         shard_size=0,
         versions=software_versions(),

@@ -28,6 +28,8 @@ LOOKED_AT = 64
 DEVICES = frozenset({"cpu", "cuda"})
 #: Methods that change what modules do during a pass, which compiled code does not see.
 NOT_COMPILED = frozenset({"ablationcam", "guided_backprop", "guided_gradcam"})
+#: Metrics that copy the network or listen to its modules.
+NOT_COMPILED_METRICS = frozenset({"mprt", "smprt", "emprt", "relative_stability"})
 
 
 def with_precision(
@@ -90,6 +92,12 @@ def _refuse_impossible(spec: AuditSpec, plan: RunPlan, device: torch.device) -> 
             "run.compile: the sanity gate looks into copies of the network with other "
             "weights, which compiled code does not allow; leave out one of the two."
         )
+    for name in plan.metrics:
+        if name in NOT_COMPILED_METRICS:
+            raise SpecError(
+                f"run.compile: the metric '{name}' looks into the network or copies "
+                "it, which compiled code does not allow; leave out one of the two."
+            )
     if plan.method in NOT_COMPILED:
         raise SpecError(
             f"run.compile: the method '{plan.method}' changes what modules do during a "

@@ -18,7 +18,7 @@ from explain.errors import UnsupportedModelError
 from explain.frozen import frozen
 from explain.maps import pool_to_grid
 from explain.methods import METHODS, Method
-from explain.metrics import METRICS
+from explain.metrics.cards import cost_of
 from explain.thresholds import create_policy
 from pipeline.engine import planned_method
 from pipeline.errors import ModelError
@@ -100,9 +100,13 @@ class _Cost:
     @classmethod
     def of(cls, plan: RunPlan, method: float, policy: float) -> "_Cost":
         """Return the cost of an item of the plan."""
-        again = sum(METRICS[name].explanations_per_item for name in plan.metrics)
-        others = policy + plan.forwards_per_item - again
-        return cls(explanation=method, explanations=1 + again, others=others)
+        asked = {name: plan.metric_arguments.get(name, {}) for name in plan.metrics}
+        metrics = cost_of(asked)
+        return cls(
+            explanation=method,
+            explanations=1 + metrics.explanations,
+            others=policy + metrics.forwards,
+        )
 
     @property
     def passes(self) -> float:

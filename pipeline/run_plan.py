@@ -31,7 +31,8 @@ class RunPlan:
         target: `predicted`, `label`, or a class index as text.
         policy: Threshold policy.
         policy_arguments: Its parameters.
-        metrics: Metric names in the spec's order.
+        metrics: Metric names in the spec's order, a profile's in its own.
+        metric_arguments: Each metric's parameters.
         cards: Definition cards of metrics, method and policy, for the report.
         batch_size: Positions in a batch; with threads and dtype it decides last bits.
         threads: CPU threads of the computation.
@@ -84,6 +85,7 @@ class RunPlan:
     shard_size: int
     mean: list[float] = field(default_factory=list)
     method_arguments: dict[str, Any] = field(default_factory=dict)
+    metric_arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
     remedies: dict[str, Any] = field(default_factory=dict)
     grid: int = 28
     passes_per_item: float | None = None

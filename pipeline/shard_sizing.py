@@ -33,7 +33,9 @@ def work_key(plan: RunPlan, model_sha256: str) -> str:
             "layer": plan.layer,
             "method": plan.method_name,
             "policy": plan.policy_name,
-            "metrics": list(plan.metrics),
+            "metrics": {
+                name: plan.metric_arguments.get(name, {}) for name in plan.metrics
+            },
             "shape": list(plan.input_shape),
             "grid": plan.grid,
             "chunk": plan.chunk,

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from explain.errors import InvalidParameterError
 from explain.methods.cards import METHODS
+from explain.metrics.cards import METRICS, PROFILES, profile
 from explain.parameters import Parameter, resolved
 from explain.remedies.cards import REMEDIES
 from explain.thresholds.cards import POLICIES
@@ -27,6 +28,8 @@ Gallery = Literal["images", "maps", "none"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 #: Parameters of a method or a remedy; its card says which there are.
 Parameters = dict[str, bool | int | float | str | list[float]]
+#: A ready-made choice of metrics.
+Profile = Annotated[str, Field(json_schema_extra={"enum": list(PROFILES)})]
 
 
 def _require_parameters(
@@ -373,8 +376,9 @@ class RunSpec(SpecSection):
         default=64,
         ge=1,
         le=65_536,
-        description="Most images in one forward pass of a method or policy that makes "
-        "many; bounds memory. Decides last bits, so it is fixed in the manifest.",
+        description="Most images in one forward pass of a method, policy or metric "
+        "that makes many; bounds memory. Decides last bits, so it is fixed in the "
+        "manifest.",
     )
     priority: int = Field(
         default=0,
@@ -427,9 +431,11 @@ class AuditSpec(SpecSection):
     data: DataSpec
     explain: ExplainSpec = Field(default_factory=ExplainSpec)
     threshold: ThresholdSpec = Field(default_factory=ThresholdSpec)
-    metrics: list[str] = Field(
+    metrics: Profile | list[str | Parameters] = Field(
         default_factory=list,
-        description="Metrics to measure; an empty list measures none.",
+        description="Metrics to measure, each a name or {name: NAME, parameter: "
+        "value}; or `quick` (at most 12 forward passes an item), or `full` (all of "
+        "them). An empty list measures none. See `affidavit metrics NAME`.",
     )
     criteria: list[str] = Field(
         default_factory=list,
@@ -447,6 +453,48 @@ class AuditSpec(SpecSection):
         default=None,
         description="When the audit is run again by itself; see below. Null: never.",
     )
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_take_the_parameters(cls, value: Any) -> Any:
+        if isinstance(value, str) and value not in PROFILES:
+            raise ValueError(
+                f"expected a list of metrics, or one of {', '.join(PROFILES)}, got "
+                f"{value!r}"
+            )
+        for entry in value if isinstance(value, list) else ():
+            if isinstance(entry, str):
+                continue
+            given = dict(entry)
+            name = given.pop("name", None)
+            if not isinstance(name, str):
+                raise ValueError(  # noqa: TRY004 - pydantic wants this one
+                    "expected the name of a metric under the key 'name', such as "
+                    "{name: max_sensitivity, samples: 20}"
+                )
+            if name in METRICS:
+                _require_parameters(f"metric {name!r}", METRICS[name].parameters, given)
+        return value
+
+    @property
+    def asked_metrics(self) -> list[tuple[str, dict[str, Any]]]:
+        """The metrics with the parameters given, in order, a profile spelled out.
+
+        A profile leaves out what compares with masks where no column holds masks.
+        """
+        if isinstance(self.metrics, str):
+            chosen = profile(self.metrics, truth=self.data.columns.mask is not None)
+            return list(chosen.items())
+        asked = []
+        for entry in self.metrics:
+            given = {"name": entry} if isinstance(entry, str) else dict(entry)
+            asked.append((str(given.pop("name")), given))
+        return asked
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The names of the metrics, in order."""
+        return [name for name, _given in self.asked_metrics]
 
     @property
     def has_subjects(self) -> bool:

@@ -98,15 +98,14 @@ def check_names(spec: AuditSpec) -> None:
     """
     _known("explain.method", spec.explain.method, METHODS)
     _known("threshold.policy", spec.threshold.policy, POLICIES)
-    for name in spec.metrics:
+    names = spec.metric_names
+    for name in names:
         _known("metrics", name, METRICS)
-    if len(set(spec.metrics)) != len(spec.metrics):
+    if len(set(names)) != len(names):
         raise SpecError("metrics: a metric is named twice; name each once.")
     complete = METHODS[spec.explain.method].complete
     measured = {
-        key
-        for name in spec.metrics
-        for key in METRICS[name].values_for(complete=complete)
+        key for name in names for key in METRICS[name].values_for(complete=complete)
     }
     for text in spec.criteria:
         criterion = parse_criterion(text, known_values=measured)

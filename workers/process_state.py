@@ -35,8 +35,9 @@ NAME_VARIABLE = "AFFIDAVIT_WORKER_NAME"
 QUEUE_VARIABLE = "AFFIDAVIT_WORKER_QUEUE"
 STOP_FILE_VARIABLE = "AFFIDAVIT_WORKER_STOP_FILE"
 
-#: Runs whose context is kept; it is small beside its network.
-CONTEXTS_KEPT = 64
+#: Runs whose context is kept. It is small beside its network, but for metrics that keep
+#: a copy of the network with random weights.
+CONTEXTS_KEPT = 4
 
 
 class ProcessState:

@@ -2,8 +2,7 @@
 """Commands that list what there is: methods, policies, metrics."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +12,7 @@ from pipeline.errors import SpecError
 
 if TYPE_CHECKING:
     from explain.methods.card import MethodCard
+    from explain.metrics.card import MetricCard
     from explain.thresholds.card import PolicyCard
 
 
@@ -60,7 +60,7 @@ def policies(
 def _show(
     kind: str,
     name: str | None,
-    known: "Mapping[str, MethodCard] | Mapping[str, PolicyCard]",
+    known: "Mapping[str, MethodCard | PolicyCard | MetricCard]",
     *,
     json: bool,
 ) -> None:
@@ -98,17 +98,8 @@ def metrics(
     """List the metrics, or show the definition card of one."""
     from explain.metrics.cards import METRICS  # noqa: PLC0415
 
-    if name is not None and name not in METRICS:
-        raise SpecError(
-            f"There is no metric '{name}'; there are {', '.join(sorted(METRICS))}."
-        )
-    chosen = METRICS if name is None else {name: METRICS[name]}
-    cards: dict[str, dict[str, Any]] = {key: asdict(c) for key, c in chosen.items()}
-    if json:
-        print_json(cards)
-    elif name is None:
+    if name is None and not json:
         for key, card in METRICS.items():
-            say(f"{key:<20} {', '.join(card.values)}: {card.direction}; {card.source}")
-    else:
-        for field, value in cards[name].items():
-            say(f"{field:<18} {value}")
+            say(f"{key:<25} {card.family}: {', '.join(card.values)}; {card.source}")
+        return
+    _show("metric", name, METRICS, json=json)

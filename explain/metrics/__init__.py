@@ -10,7 +10,7 @@ rest is imported when it is asked for.
 from typing import TYPE_CHECKING, Any
 
 from explain.metrics.absence import AbsenceReason
-from explain.metrics.cards import METRICS, Direction, MetricCard
+from explain.metrics.cards import METRICS, PROFILES, Direction, MetricCard
 
 if TYPE_CHECKING:
     from explain.metrics.batch import MetricBatch, target_probability
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METRICS",
+    "PROFILES",
     "AbsenceReason",
     "Direction",
     "Metric",

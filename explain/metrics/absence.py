@@ -27,3 +27,13 @@ class AbsenceReason(StrEnum):
     ZERO_PROBABILITY = "zero_probability"
     #: The output does not change from the baseline, so a ratio to it is undefined.
     ZERO_CHANGE = "zero_change"
+    #: What would be correlated or fitted is the same in every sample.
+    NO_VARIATION = "no_variation"
+    #: No changed input kept the predicted class.
+    CLASS_CHANGED = "class_changed"
+    #: The network has no linear layer whose input could stand for a representation.
+    NO_REPRESENTATION = "no_representation"
+    #: The map of the randomised network is the same everywhere or not finite.
+    BLANK_RANDOMISED = "blank_randomised"
+    #: The network has one class only, so that there is no other to explain.
+    NO_OTHER_CLASS = "no_other_class"

@@ -40,12 +40,13 @@ def metric_parts(inputs: ReportInputs) -> list[dict[str, Any]]:
 
     A metric without any value is there all the same, with the reasons.
     """
-    names = [str(name) for name in inputs.spec.get("metrics") or ()]
+    names = _asked(inputs)
     cards = [(name, inputs.metric_cards.get(name)) for name in names]
     parts: dict[str, dict[str, Any]] = {}
     for name, card in cards:
         for value in _values(name, card, inputs):
-            parts[value] = _part(value, inputs, _definition(card, value), metric=name)
+            definition = _definition(card, value, _arguments(name, inputs))
+            parts[value] = _part(value, inputs, definition, metric=name)
     # Values that no card declares still belong in the report.
     known = {*names, *parts, SCORE, KEEP_ACHIEVED}
     for value in sorted(inputs.summaries.keys() - known):
@@ -61,6 +62,19 @@ def column_parts(inputs: ReportInputs) -> list[dict[str, Any]]:
     ]
 
 
+def _asked(inputs: ReportInputs) -> list[str]:
+    """Return the names of the metrics: the plan's, where profiles are spelled out."""
+    planned = inputs.plan.get("metrics")
+    return [str(name) for name in planned or inputs.spec.get("metrics") or ()]
+
+
+def _arguments(name: str, inputs: ReportInputs) -> Mapping[str, Any]:
+    """Return the parameters under which the run measured the metric."""
+    planned: Mapping[str, Any] = inputs.plan.get("metric_arguments") or {}
+    given: Mapping[str, Any] = planned.get(name) or {}
+    return given
+
+
 def _values(
     name: str, card: MetricCard | None, inputs: ReportInputs
 ) -> tuple[str, ...]:
@@ -70,19 +84,22 @@ def _values(
     return card.values_for(complete=method is not None and method.complete)
 
 
-def _definition(card: MetricCard | None, value: str) -> dict[str, Any]:
+def _definition(
+    card: MetricCard | None, value: str, arguments: Mapping[str, Any]
+) -> dict[str, Any]:
     if card is None:
         return {}
+    document = card.document(arguments)
     return {
         "formula": card.formula,
         "source": card.source,
-        "baseline": card.baseline,
+        "baseline": document["baseline"],
         "direction": str(card.direction_of(value)),
         "units": card.units,
-        "range": list(card.range),
-        "defaults": dict(card.defaults),
+        "range": list(card.range_of(value)),
+        "defaults": document["defaults"],
         "does_not_show": card.does_not_show,
-        "forwards_per_item": card.forwards_per_item,
+        "forwards_per_item": document["forwards_per_item"],
     }
 
 

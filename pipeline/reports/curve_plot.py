@@ -16,7 +16,10 @@ def level_plot(curve: Sequence[Mapping[str, Any]], plot_id: str) -> Markup:
     """Return the curve; empty below two levels, which make none."""
     if len(curve) < 2:
         return Markup()
-    points = [(_x(row["keep_achieved"]), _y(row["energy_retained"])) for row in curve]
+    points = [
+        (at_fraction(row["keep_achieved"]), at_share(row["energy_retained"]))
+        for row in curve
+    ]
     path = " ".join(f"{x},{y}" for x, y in points)
     dots = Markup("").join(
         Markup(
@@ -35,11 +38,17 @@ def level_plot(curve: Sequence[Mapping[str, Any]], plot_id: str) -> Markup:
         'level</title><desc id="{id}-desc">{told}.</desc>{axes}'
         '<polyline class="curve" points="{path}" fill="none"/>{dots}</svg>'
     ).format(
-        w=_WIDTH, h=_HEIGHT, id=plot_id, told=told, axes=_axes(), path=path, dots=dots
+        w=_WIDTH, h=_HEIGHT, id=plot_id, told=told, axes=axes(), path=path, dots=dots
     )
 
 
-def _axes() -> Markup:
+def plot_size() -> tuple[int, int]:
+    """Return width and height of the plot."""
+    return _WIDTH, _HEIGHT
+
+
+def axes() -> Markup:
+    """Return the axes of a share from 0 to 1 over the fraction kept."""
     bottom, right = _HEIGHT - _FOOT, _WIDTH - _RIGHT
     return Markup(
         '<line class="axis" x1="{l}" y1="{b}" x2="{r}" y2="{b}"/>'
@@ -53,9 +62,11 @@ def _axes() -> Markup:
     )
 
 
-def _x(fraction: float) -> float:
+def at_fraction(fraction: float) -> float:
+    """Return where a fraction kept lies from the left."""
     return round(_LEFT + fraction * (_WIDTH - _LEFT - _RIGHT), 2)
 
 
-def _y(energy: float) -> float:
+def at_share(energy: float) -> float:
+    """Return where a share from 0 to 1 lies from the top."""
     return round(_HEIGHT - _FOOT - energy * (_HEIGHT - _FOOT - _TOP), 2)

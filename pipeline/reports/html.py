@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.reports import change_plot, curve_plot, formats, plots
+from pipeline.reports import change_plot, curve_plot, formats, fraction_plot, plots
 from pipeline.reports.inputs import Picture
 from pipeline.reports.wording import absence_sentence, reason_sentence, title_of
 
@@ -150,6 +150,7 @@ def environment() -> Environment:
         number_of=formats.number_of,
         class_name=class_name,
         level_plot=curve_plot.level_plot,
+        fraction_plot=fraction_plot.fraction_plot,
     )
     return environment
 

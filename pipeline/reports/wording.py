@@ -5,6 +5,7 @@ A code without a sentence is shown as it is; a test keeps the tables complete.
 """
 
 from explain.metrics.absence import AbsenceReason
+from explain.metrics.card import KEPT_PERCENTAGES
 from pipeline.errors import Reason
 
 REASONS: dict[str, str] = {
@@ -50,6 +51,11 @@ ABSENCES: dict[str, str] = {
     AbsenceReason.ZERO_ENERGY: "The map has no positive part.",
     AbsenceReason.ZERO_PROBABILITY: "The target's probability is zero.",
     AbsenceReason.ZERO_CHANGE: "The output is the same as on the baseline.",
+    AbsenceReason.NO_VARIATION: "What would be compared is the same in every sample.",
+    AbsenceReason.CLASS_CHANGED: "No changed input kept the predicted class.",
+    AbsenceReason.NO_REPRESENTATION: "The network has no linear layer to listen to.",
+    AbsenceReason.BLANK_RANDOMISED: "The map of the random network shows nothing.",
+    AbsenceReason.NO_OTHER_CLASS: "The network has one class only.",
 }
 
 
@@ -71,7 +77,60 @@ TITLES: dict[str, str] = {
     "completeness_energy": "Completeness (energy kept)",
     "completeness_residual": "Completeness residual",
     "completeness_residual_relative": "Completeness residual, relative",
+    "pixel_flipping_aopc": "Pixel flipping (AOPC)",
+    "faithfulness_correlation": "Faithfulness correlation",
+    "faithfulness_estimate": "Faithfulness estimate",
+    "infidelity": "Infidelity",
+    "road_morf": "ROAD, most relevant first",
+    "road_lerf": "ROAD, least relevant first",
+    "road_gap": "ROAD, least less most",
+    "sufficiency": "Sufficiency",
+    "comprehensiveness": "Comprehensiveness",
+    "retention_auc": "Energy retention AUC",
+    "retention_1": "Energy in the top 1 %",
+    "retention_5": "Energy in the top 5 %",
+    "retention_10": "Energy in the top 10 %",
+    "retention_20": "Energy in the top 20 %",
+    "retention_50": "Energy in the top 50 %",
     "max_sensitivity": "Max-sensitivity",
+    "avg_sensitivity": "Average sensitivity",
+    "relative_stability_input": "Relative stability: input",
+    "relative_stability_output": "Relative stability: output",
+    "relative_stability_representation": "Relative stability: representation",
+    "mask_stability_iou": "Mask stability: IoU",
+    "mask_stability_precision": "Mask stability: average precision",
+    "mask_stability_correlation": "Mask stability: correlation",
+    "threshold_stability": "Threshold stability",
+    "boundary_f1": "Boundary F1",
+    "pointing_game": "Pointing game",
+    "relevance_mass": "Relevance mass accuracy",
+    "relevance_rank": "Relevance rank accuracy",
+    "top_k_intersection": "Top-k intersection",
+    **{
+        f"threshold_{what.lower()}_{percent}": f"{what} at {percent} %"
+        for what in ("Precision", "Recall", "IoU")
+        for percent in KEPT_PERCENTAGES
+    },
+    "average_precision": "Average precision",
+    "pxap": "PxAP",
+    "max_box_acc": "MaxBoxAcc",
+    "max_box_iou": "Best IoU of boxes",
+    "sparseness": "Sparseness (Gini)",
+    "entropy": "Entropy",
+    "effective_complexity": "Effective complexity",
+    "mprt": "Parameter randomisation (MPRT)",
+    "mprt_full": "MPRT, all layers",
+    "smprt": "Smooth MPRT",
+    "emprt": "Efficient MPRT",
+    "random_logit": "Random logit",
+    "case_texture": "Texture",
+    "case_texture_flag": "Complex texture",
+    "case_contrast": "Contrast",
+    "case_contrast_flag": "Low contrast",
+    "case_peaks": "Peaks of the map",
+    "case_peaks_flag": "Several objects",
+    "case_margin": "Margin of the class",
+    "case_margin_flag": "Fine-grained classes",
     "localisation_iou": "Localisation: IoU",
     "localisation_dice": "Localisation: Dice",
     "localisation_precision": "Localisation: precision",

@@ -117,12 +117,20 @@ def test_another_type_outside_the_tolerance_is_refused(workspace: Workspace) -> 
     assert not workspace.rows("runs")
 
 
-@pytest.mark.parametrize("method", ["guided_backprop", "ablationcam"])
-def test_methods_that_compiled_code_would_break_are_refused(
-    workspace: Workspace, method: str
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"explain": {"method": "guided_backprop"}},
+        {"explain": {"method": "ablationcam"}},
+        {"metrics": ["mprt"]},
+        {"sanity": {}},
+    ],
+)
+def test_what_compiled_code_would_break_is_refused(
+    workspace: Workspace, section: dict[str, Any]
 ) -> None:
-    """A method that changes modules during a pass is not compiled."""
-    spec = workspace.write_spec(explain={"method": method}, run={"compile": True})
+    """What changes, copies or listens to modules is not combined with compiling."""
+    spec = workspace.write_spec(run={"compile": True}, **section)
     answer = workspace.call("plan", spec)
     assert answer.code == 2
     assert "run.compile" in answer.err

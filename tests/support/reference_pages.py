@@ -180,6 +180,70 @@ def policies() -> str:
     return "\n\n".join(parts)
 
 
+def metrics() -> str:
+    """Return every metric, family by family, with its card and its parameters."""
+    from explain.metrics.cards import METRICS, Family
+
+    parts = []
+    for family in Family:
+        parts.append(f"## {family.capitalize()}")
+        for card in METRICS.values():
+            if card.family is family:
+                parts += _metric(card)
+    return "\n\n".join(parts)
+
+
+def _metric(card: Any) -> list[str]:
+    document = card.document()
+    rows = [
+        f"| `{value}` | {document['directions'][value]} |"
+        f" {_bounds(document['ranges'][value])} |"
+        for value in card.values_for(complete=True)
+    ]
+    table = ["| value | direction | range |", "| --- | --- | --- |", *rows]
+    cost = f"{document['forwards_per_item']} forward passes an item"
+    if document["explanations_per_item"]:
+        cost += f", {document['explanations_per_item']} of them whole explanations"
+    fixed = "; ".join(
+        f"{name.replace('_', ' ')}: {value}" for name, value in card.conventions.items()
+    )
+    facts = [
+        f"`{card.formula}`.",
+        f"Source: {card.source}. Baseline: {card.baseline}. Units: {card.units}.",
+        f"Cost: {cost}." + (" Needs ground-truth masks." if card.needs_truth else ""),
+        *([f"Conventions: {fixed}."] if fixed else []),
+        f"Does not show: {card.does_not_show}",
+    ]
+    parts = [f"### `{card.name}`", "\n".join(table), *facts]
+    return [*parts, _parameters(card.parameters)] if card.parameters else parts
+
+
+def _bounds(bounds: list[float | None]) -> str:
+    low, high = ("" if bound is None else f"{bound:g}" for bound in bounds)
+    return f"{low or 'no limit'} to {high or 'no limit'}"
+
+
+def profiles() -> str:
+    """Return the ready-made choices of metrics, and what they cost an item."""
+    from explain.metrics.cards import METRICS, PROFILES, cost_of, profile
+
+    rows = []
+    for name in PROFILES:
+        chosen = profile(name, truth=True)
+        cost = cost_of(chosen)
+        listed = ", ".join(
+            f"`{metric}`" + "".join(f" ({key} {v})" for key, v in given.items())
+            for metric, given in chosen.items()
+        )
+        listed = "all" if len(chosen) == len(METRICS) else listed
+        rows.append(f"| `{name}` | {cost.forwards} | {cost.explanations} | {listed} |")
+    header = [
+        "| profile | forward passes | explanations | metrics |",
+        "| --- | --- | --- | --- |",
+    ]
+    return "\n".join([*header, *rows])
+
+
 def _parameters(parameters: Any) -> str:
     rows = []
     for name, parameter in parameters.items():
@@ -203,6 +267,8 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("cli.md", "failure kinds"): failure_kinds,
     ("methods.md", "methods"): methods,
     ("methods.md", "remedies"): remedies,
+    ("metrics.md", "metrics"): metrics,
+    ("metrics.md", "profiles"): profiles,
     ("policies.md", "policies"): policies,
     ("settings.md", "settings"): settings,
 }

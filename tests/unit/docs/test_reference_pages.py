@@ -85,11 +85,12 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
             assert (ROOT / target).exists(), target
 
 
-def test_the_readme_counts_methods_and_policies() -> None:
+def test_the_readme_counts_methods_policies_and_metrics() -> None:
     """The numbers in the README are those of the registries."""
     text = (ROOT / "README.md").read_text()
     assert f"{len(METHODS)} [methods]" in text
     assert f"{len(POLICIES)} [policies]" in text
+    assert f"{len(METRICS)} [metrics]" in text
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs/adr").glob("*.md")), ids=str)

@@ -117,11 +117,11 @@ def test_labels_are_imagenet_classes(rows: list[dict[str, str]]) -> None:
 
 
 def test_the_spec_reads_what_was_prepared(demo: Path) -> None:
-    """The spec is valid, measures all metrics, and judges values that they give."""
+    """The spec is valid, and judges values that its metrics give."""
     spec = load_spec(demo / "audit.yaml")
     assert (demo / spec.data.source).is_file()
-    assert spec.metrics == list(METRICS)
-    values = {value for name in spec.metrics for value in METRICS[name].values}
+    assert len(spec.metric_names) >= 6
+    values = {value for name in spec.metric_names for value in METRICS[name].values}
     for text in spec.criteria:
         parse_criterion(text, values)
     assert spec.criteria

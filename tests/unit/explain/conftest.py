@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.support.metric_case import Case, make_case
+
 
 class TinyNet(nn.Module):
     """Two convolutions, global average pooling, a linear head: a closed form."""
@@ -34,6 +36,14 @@ class TinyNet(nn.Module):
 def tiny_net() -> Callable[..., TinyNet]:
     """A builder of small networks with a closed-form Grad-CAM."""
     return TinyNet
+
+
+@pytest.fixture
+def case(tiny_net: Callable[..., TinyNet]) -> Case:
+    """Four explained items: the ground truth of the last is missing."""
+    made = make_case(tiny_net(seed=2))
+    assert float(made.batch.maps.amin(dim=0).amax()) > 0
+    return made
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +99,15 @@ def sensitivity_max() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from captum.metrics import sensitivity_max as oracle
+    return oracle
+
+
+@pytest.fixture(scope="session")
+def captum_infidelity() -> Any:
+    """R8: captum's infidelity."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from captum.metrics import infidelity as oracle
     return oracle
 
 

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics equal slow loops, closed forms and oracles, and gaps have reasons."""
 
-import copy
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,15 @@ from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_sco
 from torch import Tensor, nn
 
 from explain.architectures import resolve_layer
+from explain.draws import ItemDraws
 from explain.errors import (
     InvalidInputError,
     InvalidParameterError,
     UnknownNameError,
 )
 from explain.maps import dequantise, quantise, upsample
-from explain.methods import Attribution, Method, create_method
+from explain.methods import create_method
 from explain.metrics import (
-    METRICS,
     AbsenceReason,
     MetricBatch,
     MetricColumn,
@@ -33,100 +32,27 @@ from explain.metrics import (
 from explain.metrics.column import column
 from explain.metrics.curves import Deletion, Insertion
 from explain.metrics.sensitivity import MaxSensitivity
-from explain.randomness import uniform_noise
 from explain.thresholds import FixedKeep
-
-SIZE = 16
-ITEMS = 4
-
-
-@dataclass
-class Case:
-    """A small network, a batch of its explanations, and a count of its passes."""
-
-    model: nn.Module
-    method: Method
-    batch: MetricBatch
-    forwards: list[tuple[int, ...]] = field(default_factory=list)
-    explains: list[tuple[int, ...]] = field(default_factory=list)
-
-
-def noise(draw: int) -> Tensor:
-    """Return the noise of each item for a draw."""
-    shape = (3, SIZE, SIZE)
-    return torch.stack(
-        [torch.from_numpy(uniform_noise(0, item, draw, shape)) for item in range(ITEMS)]
-    )
-
-
-@pytest.fixture
-def case(tiny_net: Callable[..., nn.Module]) -> Case:
-    """Four explained items: the ground truth of the last is missing."""
-    generator = torch.Generator().manual_seed(11)
-    model = tiny_net(seed=2).eval()
-    inputs = torch.randn(ITEMS, 3, SIZE, SIZE, generator=generator)
-    layer = resolve_layer(model, example=inputs)
-    method = create_method("gradcam", model, layer)
-    targets = torch.tensor([0, 1, 2, 1])
-    attribution = method.explain(inputs, targets)
-    stored = quantise(attribution.maps)
-    maps = upsample(dequantise(stored), (SIZE, SIZE))
-    result = FixedKeep(0.2).apply(maps)
-    made = Case(model=model, method=method, batch=None)  # type: ignore[arg-type]
-
-    def forward(images: Tensor) -> Tensor:
-        made.forwards.append(tuple(images.shape))
-        return model(images)
-
-    def explain(images: Tensor, classes: Tensor) -> Attribution:
-        made.explains.append(tuple(images.shape))
-        return method.explain(images, classes)
-
-    made.batch = MetricBatch(
-        inputs=inputs,
-        targets=targets,
-        probabilities=target_probability(attribution.logits, targets),
-        stored=stored,
-        maps=maps,
-        mask=result.mask,
-        ground_truth=torch.rand(ITEMS, SIZE, SIZE, generator=generator) > 0.6,
-        has_truth=torch.tensor([True, True, True, False]),
-        valid=torch.ones(ITEMS, dtype=torch.bool),
-        forward=forward,
-        explain=explain,
-        noise=noise,
-        input_range=torch.tensor([2.0, 4.0, 5.0]),
-    )
-    assert float(maps.amin(dim=0).amax()) > 0
-    return made
-
-
-def measure(metric: Any, batch: MetricBatch) -> MetricColumn:
-    """Return the only column of the metric."""
-    (only,) = metric.measure(batch).values()
-    return only
-
+from tests.support.metric_case import (
+    ITEMS,
+    SIZE,
+    Case,
+    as_explanation,
+    measure,
+    slow_order,
+    slow_probability,
+)
 
 # Slow oracles: loops in float64 over single images.
-
-
-def slow_probability(model: nn.Module, image: Tensor, target: int) -> float:
-    """Return the softmax probability, one image at a time in float64."""
-    with torch.no_grad():
-        logits = copy.deepcopy(model).double()(image.double()[None])[0].tolist()
-    top = max(logits)
-    weights = [math.exp(logit - top) for logit in logits]
-    return weights[target] / sum(weights)
 
 
 def slow_curve(case: Case, item: int, steps: int, *, insert: bool) -> float:
     """Return the area under the curve by moving pixels one image at a time."""
     batch = case.batch
-    flat = batch.maps[item].flatten().tolist()
-    order = sorted(range(len(flat)), key=lambda index: (-flat[index], index))
+    order = slow_order(batch, item)
     scores = []
     for step in range(steps + 1):
-        moved = math.floor(step * len(flat) / steps + 0.5)
+        moved = math.floor(step * len(order) / steps + 0.5)
         image = batch.inputs[item].clone().flatten(1)
         removed = order[moved:] if insert else order[:moved]
         image[:, removed] = 0.0
@@ -174,7 +100,7 @@ def test_curves_of_a_one_pixel_model_are_steps(
         inputs=case.batch.inputs.abs() + 0.1,
         maps=maps,
         targets=torch.ones(ITEMS, dtype=torch.long),
-        probabilities=torch.ones(ITEMS),
+        logits=torch.tensor([[0.0, 2000.0]]).repeat(ITEMS, 1),
         forward=one_pixel_model(rank),
     )
     assert measure(create_metric("deletion"), batch).values.tolist() == [deletion] * 4
@@ -188,7 +114,7 @@ def test_curves_of_an_indifferent_model_are_flat(case: Case) -> None:
     batch = replace(
         case.batch,
         forward=lambda images: logits.expand(len(images), 4),
-        probabilities=constant,
+        logits=logits.expand(ITEMS, 4),
     )
     for name in ("deletion", "insertion"):
         found = measure(create_metric(name), batch).values
@@ -216,12 +142,11 @@ def test_deleting_from_the_back_is_inserting_from_the_front(case: Case) -> None:
 
 
 def test_both_curves_share_their_end_points(case: Case) -> None:
-    """Two curves of 21 points cost 39 passes, every one at the batch's own shape."""
+    """Two curves of 21 points cost 39 forward passes an item."""
     create_metric("deletion").measure(case.batch)
-    assert len(case.forwards) == 20
+    assert sum(case.forwards) == 20 * ITEMS
     create_metric("insertion").measure(case.batch)
-    assert len(case.forwards) == 39
-    assert set(case.forwards) == {(ITEMS, 3, SIZE, SIZE)}
+    assert sum(case.forwards) == 39 * ITEMS
 
 
 def test_curves_prefer_the_true_map(lite0: nn.Module, coffee: Tensor) -> None:
@@ -233,7 +158,7 @@ def test_curves_prefer_the_true_map(lite0: nn.Module, coffee: Tensor) -> None:
     batch = MetricBatch(
         inputs=coffee,
         targets=attribution.targets,
-        probabilities=target_probability(attribution.logits, attribution.targets),
+        logits=attribution.logits,
         stored=stored,
         maps=maps,
         mask=FixedKeep(0.1).apply(maps).mask,
@@ -242,7 +167,7 @@ def test_curves_prefer_the_true_map(lite0: nn.Module, coffee: Tensor) -> None:
         valid=torch.tensor([True]),
         forward=lite0,
         explain=method.explain,
-        noise=lambda draw: torch.from_numpy(uniform_noise(0, 0, draw, coffee.shape)),
+        draws=ItemDraws(0, (0,), stream=0),
         input_range=torch.full((3,), 255 / 128),
     )
     assert attribution.targets.tolist() == [967]  # espresso
@@ -251,7 +176,7 @@ def test_curves_prefer_the_true_map(lite0: nn.Module, coffee: Tensor) -> None:
         ours = float(measure(metric, batch).values[0])
         other = float(measure(metric, inverse).values[0])
         assert better * (ours - other) > 0.3
-    moved = measure(MaxSensitivity(draws=2), batch)
+    moved = measure(MaxSensitivity(samples=2), batch)
     assert 0 < float(moved.values[0]) < 1
 
 
@@ -285,10 +210,10 @@ def test_keeping_everything_retains_everything(case: Case) -> None:
 
 def test_confidence_needs_a_mask_and_a_probability(case: Case) -> None:
     """An empty mask and a probability of zero are reasons, not 0 or infinity."""
-    mask, probabilities = case.batch.mask.clone(), case.batch.probabilities.clone()
+    mask, logits = case.batch.mask.clone(), case.batch.logits.clone()
     mask[0] = False
-    probabilities[1] = 0.0
-    batch = replace(case.batch, mask=mask, probabilities=probabilities)
+    logits[1, case.batch.targets[1]] = -2000.0
+    batch = replace(case.batch, mask=mask, logits=logits)
     found = measure(create_metric("confidence_retained"), batch)
     assert found.absent == ("empty_mask", "zero_probability", None, None)
 
@@ -332,7 +257,7 @@ def test_sensitivity_equals_a_slow_loop(case: Case) -> None:
     original = dequantise(batch.stored).double().numpy()
     largest = np.zeros(ITEMS)
     for draw in range(10):
-        shift = noise(draw) * 0.02 * batch.input_range[:, None, None]
+        shift = batch.noise(draw) * 0.02 * batch.input_range[:, None, None]
         maps = case.method.explain(batch.inputs + shift, batch.targets).maps
         moved = dequantise(quantise(maps)).double().numpy()
         for item in range(ITEMS):
@@ -341,7 +266,7 @@ def test_sensitivity_equals_a_slow_loop(case: Case) -> None:
             largest[item] = max(largest[item], ratio)
     assert np.allclose(found.values.numpy(), largest, rtol=1e-9)
     assert largest.min() > 0
-    assert case.explains == [(ITEMS, 3, SIZE, SIZE)] * 10
+    assert case.explains == [ITEMS] * 10
 
 
 def test_sensitivity_equals_captum(case: Case, sensitivity_max: Any) -> None:
@@ -353,7 +278,7 @@ def test_sensitivity_equals_captum(case: Case, sensitivity_max: Any) -> None:
         return (dequantise(quantise(case.method.explain(only, batch.targets).maps)),)
 
     def perturb(images: Tensor, _radius: float) -> Tensor:
-        shift = noise(next(draws)) * 0.02 * batch.input_range[:, None, None]
+        shift = batch.noise(next(draws)) * 0.02 * batch.input_range[:, None, None]
         return images + shift
 
     # One draw a call, since captum otherwise stacks draws into a bigger batch.
@@ -367,18 +292,6 @@ def test_sensitivity_equals_captum(case: Case, sensitivity_max: Any) -> None:
     ).amax(dim=0)
     found = measure(create_metric("max_sensitivity"), batch)
     assert torch.allclose(found.values, oracle.double(), rtol=1e-5)
-
-
-def as_explanation(
-    maps: Callable[[Tensor], Tensor],
-) -> Callable[[Tensor, Tensor], Attribution]:
-    """Return an explanation that is a function of the input alone."""
-
-    def explain(images: Tensor, targets: Tensor) -> Attribution:
-        flags = torch.zeros(len(images), dtype=torch.bool)
-        return Attribution(torch.zeros(len(images), 2), targets, maps(images), flags)
-
-    return explain
 
 
 def test_an_explanation_that_ignores_the_input_is_perfectly_stable(case: Case) -> None:
@@ -398,7 +311,8 @@ def test_an_explanation_that_is_the_input_moves_by_the_noise(case: Case) -> None
         explain=as_explanation(lambda images: images[:, 0]),
     )
     found = measure(create_metric("max_sensitivity"), batch).values
-    shifts = torch.stack([noise(draw)[:, 0] for draw in range(10)]) * 0.02 * 2.0
+    moves = torch.stack([batch.noise(draw)[:, 0] for draw in range(10)])
+    shifts = moves * 0.02 * 2.0
     expected = (shifts.norm(dim=(2, 3)) / channel.norm(dim=(1, 2))).amax(dim=0)
     assert torch.allclose(found, expected.double(), rtol=0.02)
 
@@ -418,7 +332,7 @@ def test_sensitivity_needs_a_norm_and_finite_draws(case: Case) -> None:
     assert found.absent == ("zero_norm", "non_finite", "non_finite", None)
 
 
-@pytest.mark.parametrize("options", [{"draws": 0}, {"radius": 0.0}])
+@pytest.mark.parametrize("options", [{"samples": 0}, {"radius": 0.0}])
 def test_sensitivity_needs_a_draw_and_a_radius(options: dict[str, Any]) -> None:
     """Nothing moved, nothing measured."""
     with pytest.raises(InvalidParameterError):
@@ -480,69 +394,7 @@ def test_nothing_marked_or_nothing_kept_is_no_fake_hit(case: Case) -> None:
             assert float(values.values[1]) == 0.0
 
 
-# All metrics alike
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_what_the_card_says_is_what_the_metric_does(case: Case, name: str) -> None:
-    """Keys, range and number of passes are those on the card."""
-    card, metric = METRICS[name], create_metric(name)
-    found = metric.measure(case.batch)
-    assert metric.name == card.name == name
-    assert tuple(found) == card.values
-    assert len(case.forwards) + len(case.explains) == card.forwards_per_item
-    low, high = card.range
-    for values in found.values():
-        present = values.values[~values.values.isnan()]
-        assert values.values.dtype == torch.float64
-        assert values.values.device.type == "cpu"
-        assert bool((present >= low).all())
-        assert high is None or bool((present <= high).all())
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_an_invalid_item_is_absent_and_disturbs_nobody(case: Case, name: str) -> None:
-    """Padding and failures go along, come out absent and leave the others' bits."""
-    expected = create_metric(name).measure(case.batch)
-    valid = torch.tensor([True, False, True, True])
-    inputs = case.batch.inputs.clone()
-    inputs[1] = torch.nan
-    found = create_metric(name).measure(replace(case.batch, valid=valid, inputs=inputs))
-    for key, values in found.items():
-        assert values.absent[1] == "invalid_item"
-        others = [0, 2, 3]
-        assert torch.equal(
-            values.values[others].nan_to_num(-1.0),
-            expected[key].values[others].nan_to_num(-1.0),
-        )
-        assert [values.absent[i] for i in others] == [
-            expected[key].absent[i] for i in others
-        ]
-
-
-@pytest.mark.parametrize("name", METRICS)
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_broken_map_never_becomes_a_number(case: Case, name: str, bad: float) -> None:
-    """NaN and infinity in a map end as a reason in every metric."""
-    native = dequantise(case.batch.stored)
-    native[0, 0, 0] = bad
-    stored = quantise(native)
-    maps = upsample(dequantise(stored), (SIZE, SIZE))
-    mask = FixedKeep(0.2).apply(maps).mask
-    batch = replace(case.batch, stored=stored, maps=maps, mask=mask)
-    for values in create_metric(name).measure(batch).values():
-        assert values.absent[0] == "non_finite"
-        assert values.absent[1] is None
-
-
-@pytest.mark.parametrize("name", set(METRICS) - {"max_sensitivity", "completeness"})
-def test_a_constant_map_ranks_nothing(case: Case, name: str) -> None:
-    """Index order is no explanation: a blank map gets a reason, not a number."""
-    maps = case.batch.maps.clone()
-    maps[0] = 0.0
-    batch = replace(case.batch, maps=maps, mask=FixedKeep(0.2).apply(maps).mask)
-    for values in create_metric(name).measure(batch).values():
-        assert values.absent[0] == "constant_map"
+# What metrics are made of
 
 
 def test_a_model_that_breaks_on_masked_inputs_has_no_number(case: Case) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from explain.methods.cards import METHODS
+from explain.metrics.cards import METRICS
 from explain.parameters import resolved
 from explain.thresholds.cards import POLICIES
 from pipeline.digests import (
@@ -194,6 +195,7 @@ def _digest(spec: AuditSpec, **changes: Any) -> str:
         {"run": {"max_attempts": 9}},
         {"run": {"threads": 2}},
         {"threshold": {"keep": 0.10}},
+        {"metrics": []},
     ],
     ids=str,
 )
@@ -210,6 +212,7 @@ def test_places_and_shards_are_not_in_the_specs_digest(sections: Any) -> None:
         {"run": {"chunk": 8}},
         {"threshold": {"keep": 0.2}},
         {"metrics": ["completeness"]},
+        {"metrics": "quick"},
         {"explain": {"target": "label"}},
         {"explain": {"grid": 14}},
         {"model": {"preprocess": {"resize": 200}}},
@@ -220,6 +223,29 @@ def test_places_and_shards_are_not_in_the_specs_digest(sections: Any) -> None:
 def test_whatever_decides_results_is_in_the_specs_digest(sections: Any) -> None:
     """Batch size, seed, fraction kept and the like give another spec digest."""
     assert _digest(_spec(**sections)) != _digest(_spec())
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        [{"name": "max_sensitivity"}],
+        [{"name": "max_sensitivity", "samples": 10}],
+        [{"name": "max_sensitivity", "radius": 0.02, "samples": 10}],
+    ],
+    ids=str,
+)
+def test_a_metric_at_its_defaults_is_in_the_specs_digest_by_name(written: Any) -> None:
+    """A default that is written out changes nothing, any other parameter does."""
+    plain = _digest(_spec(metrics=["max_sensitivity"]))
+    assert _digest(_spec(metrics=written)) == plain
+    changed = [{"name": "max_sensitivity", "samples": 11}]
+    assert _digest(_spec(metrics=changed)) != plain
+
+
+def test_a_profile_has_the_digest_of_the_metrics_that_it_stands_for() -> None:
+    """`full` is a short way to write all of them down."""
+    spelled = [name for name, card in METRICS.items() if not card.needs_truth]
+    assert _digest(_spec(metrics="full")) == _digest(_spec(metrics=spelled))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from torch import nn
 from explain.architectures import resolve_layer
 from explain.frozen import frozen
 from explain.methods import create_method
+from pipeline.errors import ModelError
 from pipeline.networks import (
     Network,
     NetworkCache,
@@ -110,6 +111,8 @@ def test_a_compiled_network_is_tapped_like_a_plain_one() -> None:
             scores = network(inputs)
         # What a compiler makes of the parts is its matter; which parts it gets is ours.
         compile_around(network, "body", backend="aot_eager")
+        with pytest.raises(ModelError, match="cannot be copied"):
+            copy.deepcopy(network)
         with torch.no_grad():
             assert torch.allclose(network(inputs), scores, atol=1e-5)
         for _ in range(2):

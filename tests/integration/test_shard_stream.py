@@ -2,8 +2,9 @@
 """Shards overlap, and still each ends once, is given back, or fails alone."""
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,12 +17,14 @@ from pipeline.planning import PreparedAudit, prepare
 from pipeline.run_creation import create_run
 from pipeline.services import Services
 from pipeline.settings import load_settings
+from pipeline.telemetry import Silence, Stage
 from storage.engine import reading
 from storage.errors import StorageError
 from storage.objects import ObjectStore
 from storage.runs import get_run, list_shards, resume_run
 from storage.states import RunState, ShardState
 from storage.tables import ItemTable
+from tests.support.planted import set_shard
 from tests.support.workspace import Workspace
 from workers.process_state import QUEUE_VARIABLE, ProcessState
 from workers.shard_task import run_shard
@@ -65,6 +68,40 @@ class GatedStore:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
+
+
+class Heard(Silence):
+    """What was told of the work, counted; stages by name."""
+
+    def __init__(self) -> None:
+        self.stages: Counter[Stage] = Counter()
+        self.ends: Counter[str] = Counter()
+        self.done = 0
+        self.written = 0
+
+    def stage(self, stage: Stage, seconds: float) -> None:
+        """A stage is counted."""
+        assert seconds >= 0
+        self.stages[stage] += 1
+
+    def shard(self, outcome: str) -> None:
+        """An end is counted."""
+        self.ends[outcome] += 1
+
+    def items(self, *, done: int, failed: int) -> None:
+        """Items are counted."""
+        self.done += done + failed
+
+    def bytes_written(self, count: int) -> None:
+        """Bytes are counted."""
+        self.written += count
+
+
+def _wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _states(services: Services, run_id: str) -> list[str]:
@@ -112,6 +149,79 @@ def test_a_shard_is_computed_while_the_one_before_is_written(
         assert sum(seen) == ITEMS
         attempts = [shard.attempt for shard in list_shards(services.engine, run_id)]
         assert attempts == [1] * SHARDS
+
+
+def test_all_three_leases_are_renewed(workspace: Workspace) -> None:
+    """The shard being written, the one computed and the one ahead are kept."""
+    workspace.variables["AFFIDAVIT_LEASE_S"] = "2"
+    with _services(workspace) as services:
+        audit = prepare(services, workspace.write_spec())
+        run_id = create_embedded_run(services, audit)
+        store = GatedStore(services.store, shard=0)
+        services.__dict__["store"] = store
+
+        def leases() -> list[float]:
+            shards = list_shards(services.engine, run_id)
+            return [s.lease_until for s in shards if s.lease_until is not None]
+
+        seen: list[int] = []
+
+        def renewed(items: int) -> None:
+            seen.append(items)
+            if sum(seen) != 8:
+                return
+            assert store.reached.wait(PATIENCE_S)
+            _wait_until(lambda: len(leases()) == 3)
+            before = max(leases())
+            _wait_until(lambda: min(leases()) > before + 2)
+            store.gate.set()
+
+        state = run_embedded(services, run_id, audit.executor, on_items=renewed)
+        assert state is RunState.DONE
+        attempts = [shard.attempt for shard in list_shards(services.engine, run_id)]
+        assert attempts == [1] * SHARDS
+
+
+def test_a_shard_that_was_attempted_before_is_worked_on_alone(
+    workspace: Workspace,
+) -> None:
+    """Nothing is written or waits beside it, so that it takes nothing along."""
+    with _services(workspace) as services:
+        audit = prepare(services, workspace.write_spec())
+        run_id = create_embedded_run(services, audit)
+        tried = list_shards(services.engine, run_id)[2]
+        set_shard(services.engine, tried.id, attempt=1)
+        beside: dict[int, list[int]] = {0: [], 1: []}
+
+        def look(_items: int) -> None:
+            states = _states(services, run_id)
+            is_its_turn = states[2] == ShardState.RUNNING
+            beside[is_its_turn].append(states.count(ShardState.RUNNING))
+
+        state = run_embedded(services, run_id, audit.executor, on_items=look)
+        assert state is RunState.DONE
+        assert beside[True] == [1]
+        assert max(beside[False]) > 1
+
+
+def test_what_happens_to_shards_is_told(workspace: Workspace) -> None:
+    """Whoever measures hears of each batch, stage and end, from whatever thread."""
+    with _services(workspace) as services:
+        heard = Heard()
+        services.__dict__["telemetry"] = heard
+        audit = prepare(services, workspace.write_spec(run={"shard_size": 8}))
+        run_id = create_embedded_run(services, audit)
+        assert run_embedded(services, run_id, audit.executor) is RunState.DONE
+    assert heard.stages == {
+        Stage.WAIT: ITEMS // 4,
+        Stage.EXPLAIN: ITEMS // 4,
+        Stage.PACK: 3,
+        Stage.PUT: 3,
+        Stage.FINISH: 3,
+    }
+    assert heard.ends == {"finished": 3}
+    assert heard.done == ITEMS
+    assert heard.written > 0
 
 
 def test_stopping_finishes_what_is_written_and_gives_the_rest_back(

@@ -12,8 +12,9 @@ g  from SIGKILL of a worker to the claim of its shard by another
 
 Servers are those of the tests, started here. In b and c a run lasts from the first
 claim to the last finish, by the database's clock; workers have the network loaded
-before. Sides alternate and ratios are taken within a round before their median is. What
-only a GPU can show (busy time, sustained speed) is measured where there is one.
+before. Sides alternate and ratios are taken within a round before their median is. All
+of it is measured on the CPU; what only a GPU can show (busy time, sustained speed) is
+not measured here.
 
 Usage: python benchmarks/pipeline.py [--quick] [--json FILE] [--part LETTER]...
 """

@@ -13,7 +13,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c co
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-data soak lint types imports format bench bench-engine bench-run up down clean
+.PHONY: help demo test test-data soak lint types imports format bench bench-engine bench-run bench-pipeline up down clean
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,13 +61,16 @@ format: $(VENV)/.dev ## Rewrite the code in the house style.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-engine bench-run ## Print the engine's and the run's speed beside their peers'.
+bench: bench-engine bench-run bench-pipeline ## Print the engine's and the run's speed beside their peers'.
 
 bench-engine: $(VENV)/.dev
 	$(BIN)/python benchmarks/engine.py
 
 bench-run: $(VENV)/.dev
 	$(BIN)/python benchmarks/end_to_end.py
+
+bench-pipeline: $(VENV)/.dev
+	$(BIN)/python benchmarks/pipeline.py
 
 up: .env ## Start Redis, PostgreSQL, S3 and workers in containers.
 	mkdir -p data out

@@ -184,7 +184,7 @@ def write_photographs(folder: Path, count: int) -> list[Path]:
 def measure(place: Path, files: Sequence[Path], network: str, rounds: int) -> Row:
     """Return the figures of one network, both sides warmed up once."""
     name = network.rpartition(":")[2]
-    spec = _write_spec(place, network, files)
+    spec = write_spec(place, network, files)
     services = Services(
         settings=Settings(home=place / f"home-{name}", device="cpu"), actor="benchmark"
     )
@@ -214,7 +214,7 @@ def measure(place: Path, files: Sequence[Path], network: str, rounds: int) -> Ro
     return _row(name, len(files), pairs, load_s, max(0.0, prepare_s - load_s) + list_s)
 
 
-def _write_spec(place: Path, network: str, files: Sequence[Path]) -> Path:
+def write_spec(place: Path, network: str, files: Sequence[Path], **run: object) -> Path:
     """Return the path of the spec, beside weights where the network needs some."""
     name = network.rpartition(":")[2]
     model: dict[str, Any] = {
@@ -238,7 +238,7 @@ def _write_spec(place: Path, network: str, files: Sequence[Path]) -> Path:
         "model": model,
         "data": {"source": "photos/"},
         "metrics": [],
-        "run": {"batch_size": BATCH, "threads": THREADS, "device": "cpu"},
+        "run": {"batch_size": BATCH, "threads": THREADS, "device": "cpu", **run},
     }
     path = place / f"{name}.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))

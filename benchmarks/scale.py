@@ -120,9 +120,9 @@ def main() -> int:
     items = options.items or (5_000 if options.quick else 100_000)
     targets: list[Target] = []
     figures: dict[str, dict[str, float]] = {}
-    with _place(planned) as place:
-        figures["planning"] = _measure_planning(place, planned, targets)
-    with _place(items) as place:
+    with laid_out(planned) as place:
+        figures["planning"] = measure_planning(place, planned, targets)
+    with laid_out(items) as place:
         figures["running"] = _measure_running(place, items, targets)
     print("\ntargets")
     for target in targets:
@@ -139,9 +139,10 @@ def main() -> int:
     return 0
 
 
-def _measure_planning(
+def measure_planning(
     place: Path, items: int, targets: list[Target]
 ) -> dict[str, float]:
+    """Return what planning so many items took, its promise added to the targets."""
     seen = _watch(place, "plan")
     seconds = seen.seconds("ready", "planned")
     database = sum(file.stat().st_size for file in (place / "home").glob("*.db*"))
@@ -205,7 +206,7 @@ def _print(figures: dict[str, float]) -> None:
 
 
 @contextmanager
-def _place(items: int) -> Iterator[Path]:
+def laid_out(items: int) -> Iterator[Path]:
     """A folder with the pictures, the manifest, the spec and the registered network."""
     with tempfile.TemporaryDirectory(prefix="affidavit-scale-") as folder:
         place = Path(folder)

@@ -25,7 +25,7 @@ _PLACES = {
     "data": {"source"},
     "model": {"weights", "sha256"},
     "privacy": {"retention"},
-    "run": {"device", "shard_size", "max_attempts", "priority"},
+    "run": {"device", "shard_size", "max_attempts", "priority", "tolerance"},
 }
 
 
@@ -43,6 +43,12 @@ def spec_digest(spec: "AuditSpec", plan: "RunPlan") -> str:
     content["model"]["layer"] = plan.layer
     content["model"]["classes"] = plan.classes
     content["run"]["threads"] = plan.threads
+    if spec.run.batch_size == "auto":
+        content["run"]["batch_size"] = plan.batch_size
+    # What is not asked for is left out, as in specs that could not ask for it.
+    for key, usual in (("dtype", "float32"), ("compile", False)):
+        if content["run"][key] == usual:
+            del content["run"][key]
     content["explain"]["parameters"] = plan.method_arguments
     for name in spec.explain.remedies:
         content["explain"][name] = plan.remedies.get(name)

@@ -4,28 +4,23 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from ledger.entries import Action
 from ledger.key_file import load_signing_key
 from pipeline.executor import Executor
 from pipeline.finalising import finalise
 from pipeline.planning import PreparedAudit
+from pipeline.run_context import RunContext, make_context
 from pipeline.run_creation import create_run
 from pipeline.run_origin import PLAIN, RunOrigin
 from pipeline.services import Services
-from pipeline.shard_work import (
-    INFRASTRUCTURE_FAILURES,
-    SHARD_FAILURES,
-    Outcome,
-    RunContext,
-    blame,
-    make_context,
-    work_on,
-)
+from pipeline.shard_stream import ShardStream
+from pipeline.shard_work import INFRASTRUCTURE_FAILURES, Outcome, blame
 from pipeline.signing import open_signing_key, write_signed_checkpoint
 from storage.errors import StateConflictError, StorageError
 from storage.events import local_worker
-from storage.leases import claim_next, expire_leases, fail_attempt, release
+from storage.leases import Claim, claim_next, expire_leases, fail_attempt, release
 from storage.runs import get_run, stop_run
 from storage.schema import ensure_embedded_schema
 from storage.states import FINAL_RUN_STATES, RunState
@@ -105,13 +100,17 @@ def run_embedded(
         services, run, executor, roots=services.roots_noted(run.plan["roots"])
     )
     worker = local_worker("embedded")
+    desk = _OwnDesk(services, context, worker)
+    stream = ShardStream(services, desk, stop=stop, on_batch=on_items)
     with _interrupted_on_failure(services, run_id):
         while True:
             stopped = stop()
             if stopped:
                 _interrupt(services, run_id)
-            elif _work_on_next(services, context, worker, stop, on_items):
-                continue
+            else:
+                claim = desk.next_claim()
+                if claim is not None and stream.run(claim):
+                    continue
             state = RunState(get_run(services.engine, run_id).state)
             if stopped or state in FINAL_RUN_STATES:
                 # What happened so far is under a signature too.
@@ -137,40 +136,57 @@ def _interrupted_on_failure(services: Services, run_id: str) -> Iterator[None]:
         raise
 
 
-def _work_on_next(
-    services: Services,
-    context: RunContext,
-    worker: str,
-    stop: Callable[[], bool],
-    on_items: Callable[[int], None],
-) -> bool:
-    """Work on the next claimable shard; return whether there was one."""
-    claim = claim_next(
-        services.engine,
-        context.run_id,
-        worker=worker,
-        lease_s=services.settings.lease_s,
-    )
-    if claim is None:
-        return False
-    try:
-        outcome = work_on(services, context, claim, stop=stop, on_batch=on_items)
-    except INFRASTRUCTURE_FAILURES:
-        # Not the shard's fault: nothing counts against it and `resume` goes on.
-        with suppress(StorageError):
-            release(services.engine, claim)
-        raise
-    except SHARD_FAILURES as exc:
-        error, blames = blame(exc)
-        fail_attempt(
-            services.engine,
-            claim,
-            error=error,
-            blames=blames,
-            backoff_s=services.settings.backoff_s,
+@dataclass(frozen=True, slots=True)
+class _OwnDesk:
+    """The one run of this process: where its claims come from and go."""
+
+    services: Services
+    run: RunContext
+    worker: str
+
+    def next_claim(self) -> Claim | None:
+        """Return the claim on the run's next shard, None where none is claimable."""
+        return claim_next(
+            self.services.engine,
+            self.run.run_id,
+            worker=self.worker,
+            lease_s=self.services.settings.lease_s,
         )
-        return True
-    return outcome is not Outcome.RELEASED
+
+    def claim_ahead(self) -> Claim | None:
+        """Return the claim on the run's next shard that was never attempted."""
+        return claim_next(
+            self.services.engine,
+            self.run.run_id,
+            worker=self.worker,
+            lease_s=self.services.settings.lease_s,
+            untried=True,
+        )
+
+    def context(self, _claim: Claim) -> RunContext:
+        """Return the run's context."""
+        return self.run
+
+    ready_context = context
+
+    def failed(self, claim: Claim, error: Exception) -> None:
+        """The attempt is failed; where infrastructure did, everything ends."""
+        if isinstance(error, INFRASTRUCTURE_FAILURES):
+            # Not the shard's fault: nothing counts against it and `resume` goes on.
+            with suppress(StorageError):
+                release(self.services.engine, claim)
+            raise error
+        code, blames = blame(error)
+        fail_attempt(
+            self.services.engine,
+            claim,
+            error=code,
+            blames=blames,
+            backoff_s=self.services.settings.backoff_s,
+        )
+
+    def left(self, claim: Claim, outcome: Outcome) -> None:
+        """The run's row says all about it."""
 
 
 def _interrupt(services: Services, run_id: str) -> None:

@@ -73,15 +73,33 @@ class Engine:
             listens to the network itself does not hear its copy.
     """
 
-    def __init__(self, plan: RunPlan, model: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        model: nn.Module,
+        device: torch.device,
+        *,
+        layer: TappedLayer | None = None,
+    ) -> None:
+        """Take the parts.
+
+        Args:
+            plan: The plan.
+            model: The network, on the device.
+            device: Where batches are computed.
+            layer: The tapped layer; None looks for it with hooks throughout the
+                network, which one that is compiled does not take.
+        """
         self._plan = plan
         self._model = model
         self._example = torch.zeros((1, *plan.input_shape), device=device)
+        #: The tapped layer, None for methods that tap none.
+        self.layer = layer or self._layer_of(model)
         self._policy: ThresholdPolicy = create_policy(
             plan.policy, **policy_arguments(plan)
         )
         self.on_step: Callable[[], None] = _do_nothing
-        self._explainer = self._explainer_of(model)
+        self._explainer = self._explainer_of(model, self.layer)
         self._random = RandomNetworks(
             model, self._explainer_of_copy, self._example, plan.seed
         )
@@ -97,12 +115,14 @@ class Engine:
             or Need.IMAGES in self._policy.needs
         )
 
-    def _explainer_of(self, model: nn.Module) -> Explainer:
+    def _layer_of(self, model: nn.Module) -> TappedLayer | None:
+        if not METHODS[self._plan.method].needs_layer:
+            return None
+        return resolve_layer(model, self._plan.layer, self._example)
+
+    def _explainer_of(self, model: nn.Module, layer: TappedLayer | None) -> Explainer:
         """Return what explains with this network, the run's own or a copy."""
         plan, card = self._plan, METHODS[self._plan.method]
-        layer: TappedLayer | None = None
-        if card.needs_layer:
-            layer = resolve_layer(model, plan.layer, self._example)
         return Explainer(
             model,
             planned_method(plan, model, layer),
@@ -112,7 +132,7 @@ class Engine:
 
     def _explainer_of_copy(self, copy: nn.Module) -> Explainer:
         copy.register_forward_hook(lambda *_: self.on_step())
-        return self._explainer_of(copy)
+        return self._explainer_of(copy, self._layer_of(copy))
 
     def explained(self, batch: BatchInputs) -> Thresholded:
         """Return the batch explained and cut, and nothing measured."""

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from explain.architectures import TappedLayer
 from explain.frozen import frozen
 from pipeline.batch_rows import MeasuredBatch, RowWriter
 from pipeline.domain import ItemResult
 from pipeline.engine import BatchInputs, Engine, stacked_truths
 from pipeline.preparing import PreparedItem
 from pipeline.run_plan import RunPlan
+from pipeline.staging import StagedBatch, Stager
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +37,23 @@ def _do_nothing() -> None:
 class Executor:
     """Explains the batches of one run on one device."""
 
-    def __init__(self, plan: RunPlan, model: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        model: nn.Module,
+        device: torch.device,
+        *,
+        layer: TappedLayer | None = None,
+    ) -> None:
+        """Take the parts; see `Engine` for the layer."""
         self._plan = plan
         self._device = device
         self._model = model.to(device)
-        self._engine = Engine(plan, self._model, device)
+        self._engine = Engine(plan, self._model, device, layer=layer)
         self._writer = RowWriter(plan)
+        self._stager = Stager(
+            batch_size=plan.batch_size, input_shape=plan.input_shape, device=device
+        )
 
     @property
     def device(self) -> torch.device:
@@ -49,7 +62,7 @@ class Executor:
 
     @property
     def model(self) -> nn.Module:
-        """The network, on its device."""
+        """The network, on its device; other runs' executors may share it."""
         return self._model
 
     @contextmanager
@@ -72,45 +85,71 @@ class Executor:
             self._engine.on_step = _do_nothing
             torch.set_num_threads(before)
 
+    def stage(self, prepared: Sequence[PreparedItem]) -> StagedBatch:
+        """Return the batch on its way to the device; may be called in a thread."""
+        return self._stager.stage(prepared)
+
     def explain_batch(self, prepared: Sequence[PreparedItem]) -> BatchOutput:
-        """Return one result for each item, failed ones included, in order.
+        """Return one result for each item, failed ones included, in order."""
+        return self.explain_staged(self.stage(prepared))
+
+    def explain_staged(self, batch: StagedBatch) -> BatchOutput:
+        """Return one result for each item of a batch that was staged.
 
         A batch for which the device has too little memory is halved until it fits.
         """
-        slots: list[PreparedItem | None] = list(prepared)
+        slots: list[PreparedItem | None] = list(batch.items)
         slots += [None] * (self._plan.batch_size - len(slots))
-        results, halved = self._explain_slots(slots)
+        results, halved = self._explain_slots(slots, batch.valid, self._inputs(batch))
         return BatchOutput(results=results, halved=halved)
 
     def try_alone(self, prepared: PreparedItem, place: int) -> None:
         """Nothing happens if a batch of this item alone can be computed."""
+        batch = self._stager.stage([prepared], first=place)
         slots: list[PreparedItem | None] = [None] * self._plan.batch_size
         slots[place] = prepared
-        self._explain_slots(slots)
+        self._explain_slots(slots, batch.valid, self._inputs(batch))
+
+    def _inputs(self, batch: StagedBatch) -> Tensor | None:
+        """Return the inputs on the device, or on the host where they do not fit."""
+        try:
+            return batch.on_device(self._device)
+        except torch.OutOfMemoryError:
+            return batch.inputs
 
     def _explain_slots(
-        self, slots: list[PreparedItem | None]
+        self,
+        slots: list[PreparedItem | None],
+        valid: tuple[bool, ...],
+        inputs: Tensor | None,
     ) -> tuple[list[ItemResult], bool]:
         try:
-            measured = self._compute(slots)
+            measured = self._compute(slots, valid, inputs)
         except torch.OutOfMemoryError:
             if len(slots) == 1:
                 raise
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             middle = len(slots) // 2
-            first, _ = self._explain_slots(slots[:middle])
-            second, _ = self._explain_slots(slots[middle:])
-            return first + second, True
+            results: list[ItemResult] = []
+            for half in (slice(None, middle), slice(middle, None)):
+                part = None if inputs is None else inputs[half]
+                found, _ = self._explain_slots(slots[half], valid[half], part)
+                results += found
+            return results, True
         halved = measured is not None and measured.halved
         return self._writer.rows(slots, measured), halved
 
-    def _compute(self, slots: list[PreparedItem | None]) -> MeasuredBatch | None:
+    def _compute(
+        self,
+        slots: list[PreparedItem | None],
+        valid: tuple[bool, ...],
+        inputs: Tensor | None,
+    ) -> MeasuredBatch | None:
         """Explain, cut and measure; None when no slot has an input."""
-        valid = torch.tensor([s is not None and s.pixels is not None for s in slots])
-        if not bool(valid.any()):
+        if inputs is None or not any(valid):
             return None
-        inputs = self._stack(slots)
+        inputs = inputs.to(self._device)
         ground_truth, has_truth = stacked_truths(
             [None if slot is None else slot.truth for slot in slots],
             (inputs.shape[2], inputs.shape[3]),
@@ -122,20 +161,12 @@ class Executor:
                 targets=self._targets(slots),
                 ground_truth=ground_truth,
                 has_truth=has_truth,
-                valid=valid,
+                valid=torch.tensor(valid),
                 indices=tuple(
                     0 if slot is None else slot.item.item_index for slot in slots
                 ),
             )
         )
-
-    def _stack(self, slots: list[PreparedItem | None]) -> Tensor:
-        channels, height, width = self._plan.input_shape
-        stacked = torch.zeros((len(slots), channels, height, width))
-        for place, slot in enumerate(slots):
-            if slot is not None and slot.pixels is not None:
-                stacked[place] = torch.from_numpy(slot.pixels)
-        return stacked.to(self._device)
 
     def _targets(self, slots: list[PreparedItem | None]) -> Tensor | None:
         """Return the target classes, on the CPU, where checking them stops nothing."""

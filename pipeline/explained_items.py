@@ -14,13 +14,13 @@ import numpy.typing as npt
 from explain.numpy_maps import upsample
 from pipeline.domain import ItemResult
 from pipeline.labels import ClassNames
+from pipeline.manifest_slice import as_manifest_item
 from pipeline.memory_budget import MemoryBudget
 from pipeline.packing import read_artifact
 from pipeline.preparing import ItemPreparer, PreparedItem
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.shard_reading import open_artifact
-from pipeline.shard_work import as_manifest_item
 from pipeline.spec import AuditSpec
 from pipeline.stored_items import map_of
 from storage.manifests import read_locations

@@ -1,46 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a spec file to a plan: everything checked and resolved, nothing stored yet."""
 
-import json
 import math
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from explain.architectures import TappedLayer, resolve_layer
 from explain.errors import (
     ExplainError,
     InvalidParameterError,
     UnsupportedModelError,
 )
-from explain.methods import METHODS
-from explain.metrics.cards import METRICS, cost_of
-from explain.parameters import resolved
-from explain.remedies.cards import REMEDIES
-from explain.thresholds import POLICIES
+from pipeline.batch_search import (
+    MOST_PASSES,
+    BatchChoice,
+    device_name,
+    search_batch_size,
+)
 from pipeline.devices import pick_device
 from pipeline.digests import spec_digest
+from pipeline.engine import Engine
 from pipeline.errors import ModelError, SpecError
 from pipeline.executor import Executor
+from pipeline.executor_building import weights_path
 from pipeline.labels import ClassNames
 from pipeline.models.loading import LoadedModel, load_model
 from pipeline.outlook import ForeseenSource
 from pipeline.paths import AllowedRoots
-from pipeline.policies import planned_arguments
+from pipeline.plan_drafting import (
+    class_names,
+    draft_plan,
+    resolve_target,
+    tapped_layer,
+)
+from pipeline.plan_history import PlanHistory
+from pipeline.planned_precision import with_precision
 from pipeline.probe_failures import told_as_sentences
 from pipeline.probing import probe
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
-from pipeline.software import software_versions
+from pipeline.shard_sizing import shard_size
 from pipeline.sources.source import Source
-from pipeline.spec import HUB, AuditSpec
+from pipeline.spec import AuditSpec
 from pipeline.spec_checks import CheckedSpec, check_spec
 
-#: A shard should take about this long, so that a crash costs little.
-TARGET_SHARD_S = 120.0
 #: Bytes of an item in the artifact beside its map, and of one metric's value, measured
 #: on 256-item shards.
 ROW_BYTES = 110
@@ -73,14 +77,20 @@ class PreparedAudit:
 
 
 def prepare(
-    services: Services, spec_path: Path, *, device: str | None = None
+    services: Services,
+    spec_path: Path,
+    *,
+    device: str | None = None,
+    for_device: str | None = None,
 ) -> PreparedAudit:
     """Return the audit, checked down to one explained batch of noise.
 
     Args:
-        services: Settings and S3 access; neither database nor store is touched.
+        services: Settings, S3 access, and what earlier runs measured, if a database
+            is there; none is made.
         spec_path: The spec file.
         device: Overrides `run.device`, for planning work that others will do.
+        for_device: Kind of device of those who will do it.
 
     Raises:
         SpecError: the spec is wrong.
@@ -88,13 +98,26 @@ def prepare(
         SourceError: the data source cannot be opened.
         InfrastructureError: the device is not there.
     """
-    return prepare_checked(services, check_spec(services, spec_path), device=device)
+    checked = check_spec(services, spec_path)
+    return prepare_checked(services, checked, device=device, for_device=for_device)
 
 
 def prepare_checked(
-    services: Services, checked: CheckedSpec, *, device: str | None = None
+    services: Services,
+    checked: CheckedSpec,
+    *,
+    device: str | None = None,
+    for_device: str | None = None,
 ) -> PreparedAudit:
     """Return the audit of a spec whose names and paths were checked before.
+
+    Args:
+        services: Settings, S3 access, and what earlier runs measured, if a database
+            is there.
+        checked: The spec.
+        device: Overrides `run.device`.
+        for_device: Kind of device of those who will do the work, where it is not the
+            device of this machine.
 
     Raises:
         SpecError, ModelError, InfrastructureError: as `prepare`.
@@ -103,11 +126,18 @@ def prepare_checked(
     chosen = pick_device(device or written.run.device, services.settings.device)
     model = load_model(
         resolved.model,
-        weights=_weights_path(resolved, roots),
+        weights=weights_path(resolved, roots),
         plugins=services.settings.plugins,
     )
+    history = PlanHistory(services)
     with told_as_sentences(resolved):
-        plan, executor = _probe(resolved, model, chosen, roots)
+        plan = _probed(resolved, model, chosen, roots)
+        plan = _with_batch_size(history, plan, resolved, model, chosen, for_device)
+        engine = Engine(plan, model.module, chosen)
+        if not plan.is_plain:
+            plan = with_precision(services, checked, plan, engine, model.module, chosen)
+    plan = replace(plan, device=for_device or plan.device)
+    plan = _with_shard_size(history, plan, resolved, model.sha256)
     classes = ClassNames(plan.classes, count=plan.class_count)
     foreseen = ForeseenSource(checked.source, written, classes)
     return PreparedAudit(
@@ -118,52 +148,20 @@ def prepare_checked(
         model_sha256=model.sha256,
         source=foreseen,
         foreseen=foreseen,
-        executor=executor,
+        executor=Executor(plan, model.module, chosen, layer=engine.layer),
     )
 
 
-def _weights_path(spec: AuditSpec, roots: AllowedRoots) -> Path | None:
-    weights = spec.model.weights
-    if weights is None or weights == HUB:
-        return None
-    return roots.resolve(weights, base=Path("/"))  # it is absolute by now
-
-
-def build_executor(
-    spec: AuditSpec,
-    plan: RunPlan,
-    *,
-    device: torch.device,
-    model_sha256: str,
-    plugins: bool,
-    roots: AllowedRoots,
-) -> Executor:
-    """Return an executor for a stored run, its weights checked against the run's.
-
-    Raises:
-        ModelError: the weights are not those that the run was planned with.
-        PathEscapeError: they lie outside the roots.
-    """
-    weights = _weights_path(spec, roots)
-    model = load_model(spec.model, weights=weights, plugins=plugins)
-    if model.sha256 != model_sha256:
-        raise ModelError(
-            f"The weights have SHA-256 {model.sha256}, but the run was planned with "
-            f"{model_sha256}; the file was changed since."
-        )
-    return Executor(plan, model.module, device)
-
-
-def _probe(
+def _probed(
     spec: AuditSpec, model: LoadedModel, device: torch.device, roots: AllowedRoots
-) -> tuple[RunPlan, Executor]:
+) -> RunPlan:
     """Explain noise once to learn shapes and speed, and to refuse what cannot work."""
     size = spec.model.preprocess.size
     shape = (len(spec.model.preprocess.mean), *size)
     module = model.module.to(device)
     try:
-        layer = _layer(spec, module, shape, device)
-        draft = _draft_plan(spec, layer, shape, device, roots)
+        layer = tapped_layer(spec, module, shape, device)
+        draft = draft_plan(spec, layer, shape, device, roots)
         probed = probe(draft, module, layer, device)
     except UnsupportedModelError as exc:
         raise ModelError(
@@ -174,8 +172,8 @@ def _probe(
         raise SpecError(str(exc)) from exc
     except ExplainError as exc:
         raise ModelError(str(exc)) from exc
-    classes = ClassNames(_class_names(spec), count=probed.class_count)
-    draft = replace(
+    classes = ClassNames(class_names(spec), count=probed.class_count)
+    return replace(
         draft,
         target=resolve_target(spec.explain.target, classes),
         class_count=classes.count,
@@ -183,139 +181,59 @@ def _probe(
         map_shape=list(probed.map_shape),
         passes_per_item=probed.passes_per_item,
         item_seconds=probed.item_seconds,
+    )
+
+
+def _with_batch_size(
+    history: PlanHistory,
+    plan: RunPlan,
+    spec: AuditSpec,
+    model: LoadedModel,
+    device: torch.device,
+    for_device: str | None,
+) -> RunPlan:
+    """Return the plan with the spec's batch size, or the one that a search finds."""
+    if spec.run.batch_size != "auto":
+        return plan
+    away = for_device is not None and for_device != device.type
+    name = None if away else device_name(device)
+    done_by = replace(plan, device=for_device or plan.device)
+    choice = history.batch_choice(done_by, model.sha256, name)
+    if choice is None and (away or (plan.passes_per_item or 0.0) > MOST_PASSES):
+        choice = BatchChoice(batch_size=plan.batch_size, source="default")
+    if choice is None:
+        try:
+            choice = search_batch_size(plan, model.module, device)
+        except ExplainError as exc:
+            raise ModelError(str(exc)) from exc
+        history.remember(plan, model.sha256, choice, device_name(device))
+    return replace(
+        plan,
+        batch_size=choice.batch_size,
+        batch_source=choice.source,
+        batch_trials=dict(choice.trials),
+    )
+
+
+def _with_shard_size(
+    history: PlanHistory, plan: RunPlan, spec: AuditSpec, model_sha256: str
+) -> RunPlan:
+    """Return the plan with shards sized by what like runs took, or by the probe."""
+    pace = history.pace(plan, model_sha256)
+    if pace is not None:
+        plan = replace(
+            plan,
+            item_seconds=1 / pace.items_per_s,
+            speed_source=f"{pace.shards} finished shard{'s' * (pace.shards > 1)}",
+        )
+    return replace(
+        plan,
         shard_size=shard_size(
             spec.run.shard_size,
-            batch_size=draft.batch_size,
-            item_seconds=probed.item_seconds,
+            batch_size=plan.batch_size,
+            item_seconds=plan.item_seconds or 0.0,
         ),
     )
-    return draft, Executor(draft, module, device)
-
-
-def _layer(
-    spec: AuditSpec, module: nn.Module, shape: tuple[int, ...], device: torch.device
-) -> TappedLayer | None:
-    """Return the layer to tap, None for methods that tap none."""
-    if not METHODS[spec.explain.method].needs_layer:
-        return None
-    example = torch.zeros((1, *shape), device=device)
-    return resolve_layer(module, spec.model.layer, example)
-
-
-def _class_names(spec: AuditSpec) -> list[str] | None:
-    names = spec.model.classes
-    if isinstance(names, str):
-        raise SpecError(f"model.classes: '{names}' was not resolved to a list.")
-    return names
-
-
-def _draft_plan(
-    spec: AuditSpec,
-    layer: TappedLayer | None,
-    shape: tuple[int, ...],
-    device: torch.device,
-    roots: AllowedRoots,
-) -> RunPlan:
-    """Return the plan as far as it is known before the network was asked."""
-    run, explain, threshold = spec.run, spec.explain, spec.threshold
-    method, policy = METHODS[explain.method], POLICIES[threshold.policy]
-    arguments = planned_arguments(threshold)
-    asked = dict(spec.asked_metrics)
-    cost = cost_of(asked)
-    draft = RunPlan(
-        layer=layer.name if layer is not None else "",
-        layer_reason=layer.reason if layer is not None else "the method taps no layer",
-        method=explain.method,
-        method_arguments=resolved(
-            f"method {method.name!r}", method.parameters, explain.parameters
-        ),
-        remedies={
-            name: resolved(f"remedy {name!r}", REMEDIES[name].parameters, given)
-            for name, given in explain.remedies.items()
-            if given is not None
-        },
-        grid=explain.grid,
-        chunk=run.chunk,
-        target="predicted",
-        policy=threshold.policy,
-        policy_arguments=arguments,
-        metrics=list(asked),
-        metric_arguments={
-            name: METRICS[name].arguments(given) for name, given in asked.items()
-        },
-        cards={
-            "method": method.document(),
-            "policy": policy.document(),
-            "metrics": {
-                name: METRICS[name].document(given) for name, given in asked.items()
-            },
-        },
-        batch_size=run.batch_size,
-        threads=run.threads or _cores(),
-        dtype="float32",
-        device=device.type,
-        seed=run.seed,
-        input_shape=list(shape),
-        map_shape=[],
-        mean=list(spec.model.preprocess.mean),
-        std=list(spec.model.preprocess.std),
-        class_count=0,
-        classes=None,
-        roots=[str(root) for root in roots.roots],
-        forwards_per_item=cost.forwards + cost.explanations,
-        item_seconds=None,
-        shard_size=run.shard_size,
-        versions=software_versions(),
-    )
-    # What came through the database as JSON must equal what was planned.
-    return RunPlan.from_json(json.loads(json.dumps(draft.to_json())))
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def resolve_target(target: int | str, classes: ClassNames) -> str:
-    """Return `predicted`, `label`, or the index of the class as text.
-
-    Raises:
-        SpecError: there is no such class.
-    """
-    if target in {"predicted", "label"}:
-        return str(target)
-    if isinstance(target, int) or target.isdecimal():
-        index = int(target)
-        if not 0 <= index < classes.count:
-            raise SpecError(
-                f"explain.target: there is no class {index}; the model has classes 0 "
-                f"to {classes.count - 1}."
-            )
-        return str(index)
-    names = classes.names or []
-    places = [index for index, name in enumerate(names) if name == target]
-    if len(places) == 1:
-        return str(places[0])
-    if places:
-        listed = ", ".join(str(place) for place in places)
-        raise SpecError(
-            f"explain.target: several classes are called '{target}' ({listed}); give "
-            "the index."
-        )
-    near = classes.nearest(target)
-    hint = f"; did you mean '{near}'" if near else ""
-    raise SpecError(f"explain.target: there is no class '{target}'{hint}.")
-
-
-def shard_size(cap: int, *, batch_size: int, item_seconds: float) -> int:
-    """Return how many items make a shard: whole batches, at most about 120 s of work.
-
-    Bounds are multiples of the batch size, so that batches do not depend on shards.
-    """
-    wanted = min(cap, int(TARGET_SHARD_S / max(item_seconds, 1e-9)))
-    return max(batch_size, wanted - wanted % batch_size)
 
 
 def item_bytes(plan: RunPlan) -> int:

@@ -6,10 +6,8 @@ on the prepared item, never as an exception.
 """
 
 import hashlib
-from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +25,6 @@ from pipeline.labels import ClassNames
 from pipeline.memory_budget import MemoryBudget
 from pipeline.reading import ItemReader
 from pipeline.spec import PreprocessSpec
-
-#: Batches that are read ahead of the one being computed.
-BATCHES_AHEAD = 2
-
 
 #: What a failure to read means when it is the mask's.
 _MASK_REASONS = {
@@ -54,6 +48,11 @@ class PreparedItem:
     truth: npt.NDArray[np.bool_] | None = None
     label: int | None = None
     reason: Reason | None = None
+
+    @property
+    def has_pixels(self) -> bool:
+        """Whether there is something to explain."""
+        return self.pixels is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,27 +149,3 @@ class _Mask(NamedTuple):
 
     data: bytes
     sha256: str
-
-
-def prepare_batches(
-    preparer: ItemPreparer,
-    items: Sequence[ManifestItem],
-    *,
-    batch_size: int,
-    threads: int,
-) -> Generator[list[PreparedItem]]:
-    """Yield the items batch by batch, a bounded number of batches prepared ahead."""
-    starts = list(range(0, len(items), batch_size))
-    with ThreadPoolExecutor(threads, thread_name_prefix="prepare") as pool:
-        waiting: list[list[Future[Any]]] = []
-        try:
-            for position in range(len(starts) + BATCHES_AHEAD):
-                if position < len(starts):
-                    batch = items[starts[position] : starts[position] + batch_size]
-                    waiting.append([pool.submit(preparer.prepare, i) for i in batch])
-                if position >= BATCHES_AHEAD:
-                    yield [future.result() for future in waiting.pop(0)]
-        finally:
-            for batch_futures in waiting:
-                for future in batch_futures:
-                    future.cancel()

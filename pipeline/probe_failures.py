@@ -28,7 +28,9 @@ def told_as_sentences(spec: AuditSpec) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as exc:
         height, width = spec.model.preprocess.size
-        batch = f"a batch of {spec.run.batch_size} inputs of {height} x {width} pixels"
+        size = spec.run.batch_size
+        count = "" if size == "auto" else f"{size} "
+        batch = f"a batch of {count}inputs of {height} x {width} pixels"
         text = str(exc)
         if isinstance(exc, MemoryError) or any(sign in text for sign in _NO_MEMORY):
             raise SpecError(

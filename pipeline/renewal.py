@@ -49,8 +49,17 @@ class Renewal:
         """Whether going on is useless."""
         return self.lost or self.unwanted
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """The lease is renewed from now on."""
         self._thread.start()
+
+    def stop(self) -> None:
+        """The lease is renewed no more."""
+        self._done.set()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
         return self
 
     def __exit__(
@@ -59,8 +68,7 @@ class Renewal:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._done.set()
-        self._thread.join()
+        self.stop()
 
     def _keep(self) -> None:
         while not self._done.wait(self._lease_s / 3):

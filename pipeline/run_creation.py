@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writing a planned run: its manifest, tokens and shards, in one transaction."""
 
+import json
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,14 +9,17 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from ledger.entries import Detail
 from pipeline.access.threshold_change import require_threshold_word, threshold_of
 from pipeline.digests import ManifestDigest, document_digest
 from pipeline.domain import SourceItem
 from pipeline.manifest_ids import ManifestIds
 from pipeline.planning import PreparedAudit
+from pipeline.precision import in_words
 from pipeline.run_origin import PLAIN, RunOrigin
 from pipeline.sanity_gate import gated
 from pipeline.services import Services
+from pipeline.shard_sizing import speed_key
 from storage.engine import transaction
 from storage.identities.vault import SUBJECT
 from storage.manifests import iterate_duplicates, mark_duplicates, write_locations
@@ -80,6 +84,7 @@ def create_run(
                 "model_digest": audit.model_sha256,
                 "queue": queue,
                 "priority": audit.written.run.priority,
+                "speed_key": speed_key(audit.plan, audit.model_sha256),
             },
         )
         manifest = _write_manifest(services, session, audit, run_id, on_items)
@@ -109,6 +114,7 @@ def create_run(
                     if audit.plan.sanity
                     else {}
                 ),
+                **_precision(audit),
             },
         )
         origin.end(session, run_id, audit.model_sha256)
@@ -125,6 +131,14 @@ def _origin_details(origin: dict[str, Any] | None) -> dict[str, Any]:
     if "incremental" in origin:
         details |= {"unchanged": origin["incremental"]["unchanged"]}
     return details
+
+
+def _precision(audit: PreparedAudit) -> dict[str, Detail]:
+    """Return what the check against float32 found, as text: entries hold no floats."""
+    found = audit.plan.precision
+    if found is None:
+        return {}
+    return {"computed": in_words(audit.plan), "precision": json.dumps(found)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

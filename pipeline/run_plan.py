@@ -36,7 +36,10 @@ class RunPlan:
         cards: Definition cards of metrics, method and policy, for the report.
         batch_size: Positions in a batch; with threads and dtype it decides last bits.
         threads: CPU threads of the computation.
-        dtype: Name of the floating-point type.
+        dtype: Name of the floating-point type of the network.
+        compiled: Whether the network is compiled.
+        precision: What the check against float32, not compiled, found; None where
+            there was nothing to check.
         device: Kind of device the run was planned for: cpu, cuda or mps.
         seed: Seed of every random draw.
         input_shape: Channels, height, width.
@@ -48,7 +51,11 @@ class RunPlan:
         roots: Folders that the run may read.
         forwards_per_item: Cost of the metrics, in forward passes.
         passes_per_item: Cost of method, policy and metrics, in forward passes.
-        item_seconds: Measured on a warm-up batch; None when it was not measured.
+        item_seconds: What an item should take; None when it was not measured.
+        speed_source: Where that comes from: a probe, or finished shards.
+        batch_source: Where the batch size comes from: the spec, a search, an earlier
+            search, or a default.
+        batch_trials: Items a second by batch size, where there was a search.
         shard_size: Items in a shard.
         versions: Software that decides numbers.
         sanity: What the sanity gate found; None where the audit has none.
@@ -85,6 +92,16 @@ class RunPlan:
     chunk: int = 64
     versions: dict[str, str] = field(default_factory=dict)
     sanity: dict[str, Any] | None = None
+    compiled: bool = False
+    precision: dict[str, Any] | None = None
+    speed_source: str = "probe"
+    batch_source: str = "spec"
+    batch_trials: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the network computes in float32 and is not compiled."""
+        return self.dtype == "float32" and not self.compiled
 
     @property
     def policy_name(self) -> str:

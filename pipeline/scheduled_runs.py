@@ -14,8 +14,9 @@ from pipeline.deeds import record_deed
 from pipeline.devices import pick_device
 from pipeline.embedded import create_embedded_run, open_embedded, run_embedded
 from pipeline.executor import Executor
+from pipeline.executor_building import build_executor
 from pipeline.incremental import wanted_items
-from pipeline.planning import build_executor, prepare_checked
+from pipeline.planning import prepare_checked
 from pipeline.run_origin import RunOrigin
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services

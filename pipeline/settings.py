@@ -224,6 +224,12 @@ class Settings(BaseSettings):
         description="Memory that the threads of a process take together to decode "
         "pictures, 11 to 18 bytes a pixel; others wait for their turn.",
     )
+    model_cache_mb: int | None = Field(
+        default=None,
+        ge=0,
+        description="Megabytes of networks that a worker process keeps loaded; "
+        "default: 2048, on a GPU a quarter of its memory.",
+    )
     plugins: bool = Field(
         default=False,
         description="Whether architectures registered by other packages may run their "

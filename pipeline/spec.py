@@ -338,10 +338,33 @@ class SanitySpec(SpecSection):
 class RunSpec(SpecSection):
     """How the work is cut and carried out."""
 
-    shard_size: int = Field(
-        default=256, ge=1, le=100_000, description="Most items in a shard (a cap)."
+    shard_size: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None,
+        description="Most items in a shard; null takes what should last a minute, at "
+        "most 8192.",
     )
-    batch_size: int = Field(default=16, ge=1, le=4096)
+    batch_size: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
+        default=16,
+        description="Positions in a batch, or `auto`: the fastest of a few on the "
+        "device, searched once and fixed in the manifest. Decides last bits.",
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="Type in which the network computes; bfloat16 only if a check "
+        "against float32 stays within the tolerance.",
+    )
+    compile: bool = Field(
+        default=False,
+        description="Whether the network is compiled (torch.compile); only if the same "
+        "check stays within the tolerance.",
+    )
+    tolerance: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="Of that check: the largest difference of two maps, each scaled to "
+        "a maximum of 1, and 1 minus the mean IoU of the masks, may be this much.",
+    )
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: str = Field(
         default="auto",

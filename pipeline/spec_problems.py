@@ -136,6 +136,8 @@ def _choice(annotation: Any, got: Any) -> str:
     near = get_close_matches(str(got), [str(c) for c in choices], n=1, cutoff=0.6)
     hint = f"; did you mean {near[0]!r}" if near else ""
     listed = ", ".join(str(choice) for choice in choices)
+    if int in _members(annotation):
+        return f"expected a whole number, or {listed}, got {_got(got)}{hint}"
     return f"expected one of {listed}, got {_got(got)}{hint}"
 
 

@@ -68,8 +68,11 @@ privacy:
                                     # ten_years after the end of a run
 
 run:
-  shard_size: 256                   # most items that one worker takes at a time
-  batch_size: 16
+  shard_size: null                  # most items in a shard; null: a minute of work
+  batch_size: 16                    # or auto: the fastest of a few is searched for
+  dtype: float32                    # or bfloat16; it and compile only if maps and
+  compile: false                    # masks differ from those of float32
+  tolerance: 0.1                    # by no more than this
   seed: 0
   device: auto                      # auto, cpu, cuda, cuda:N or mps
   threads: null                     # of one worker on the CPU; null: all cores

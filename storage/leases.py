@@ -92,13 +92,26 @@ def claim_shard(
 
 
 def claim_next(
-    engine: sa.Engine, run_id: str, *, worker: str, lease_s: float
+    engine: sa.Engine,
+    run_id: str,
+    *,
+    worker: str,
+    lease_s: float,
+    untried: bool = False,
 ) -> Claim | None:
-    """Return the claim on the run's first claimable shard, or None."""
+    """Return the claim on the run's first claimable shard, or None.
+
+    Args:
+        engine: The database.
+        run_id: The run.
+        worker: Who claims.
+        lease_s: Seconds until the lease ends.
+        untried: Whether only shards will do that lose nothing by one lost attempt.
+    """
     with transaction(engine) as session:
         candidate = (
             sa.select(ShardTable)
-            .where(ShardTable.run_id == run_id, _claimable())
+            .where(ShardTable.run_id == run_id, _claimable(), _may_wait(untried))
             .order_by(ShardTable.shard_index)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -113,6 +126,7 @@ def claim_ahead(
     worker: str,
     lease_s: float,
     takes: Callable[[Mapping[str, str]], bool] = lambda _versions: True,
+    untried: bool = False,
 ) -> Claim | None:
     """Return the claim on the queue's next shard that nobody was hinted at, or None.
 
@@ -124,6 +138,7 @@ def claim_ahead(
         worker: Who claims.
         lease_s: Seconds until the lease ends.
         takes: Whether the worker may work on a run planned with these versions.
+        untried: Whether only shards will do that lose nothing by one lost attempt.
     """
     # A shard whose lease ran out was claimed before: its hint is used up.
     unhinted = sa.or_(
@@ -134,7 +149,12 @@ def claim_ahead(
         for turn in sorted(turn_of(run) for run in runs if takes(run.versions or {})):
             candidate = (
                 sa.select(ShardTable)
-                .where(ShardTable.run_id == turn.run_id, _claimable(), unhinted)
+                .where(
+                    ShardTable.run_id == turn.run_id,
+                    _claimable(),
+                    unhinted,
+                    _may_wait(untried),
+                )
                 .order_by(ShardTable.shard_index)
                 .limit(1)
                 .with_for_update(skip_locked=True)
@@ -160,6 +180,17 @@ def _claimable() -> sa.ColumnElement[bool]:
         sa.or_(waiting, _expired()),
         run_is_open,
     )
+
+
+def _may_wait(untried: bool) -> sa.ColumnElement[bool]:
+    """Return which shards may be claimed for later.
+
+    A worker that is killed loses what it had claimed for later too. That may cost a
+    shard its first attempt, but no second one, and never its last.
+    """
+    if not untried:
+        return sa.true()
+    return sa.and_(ShardTable.attempt == 0, ShardTable.max_attempts > 1)
 
 
 def _claim(
@@ -270,6 +301,7 @@ def finish_shard(
     counts: dict[str, int],
     not_comparable: bool = False,
     leaves: Sequence[bytes] = (),
+    work_s: float | None = None,
 ) -> None:
     """The shard is done, with its rows and its ledger entry, in one transaction.
 
@@ -281,6 +313,7 @@ def finish_shard(
         counts: Items by status, for the ledger.
         not_comparable: Whether a batch had to be halved.
         leaves: Hashes of the items' leaves; the entry states their Merkle root.
+        work_s: Seconds that the work took at its steady pace.
 
     Raises:
         FencedOutError: another attempt owns the shard; nothing was written.
@@ -297,6 +330,7 @@ def finish_shard(
                 sha256=artifact.sha256,
                 size_bytes=artifact.size_bytes,
                 item_leaves=b"".join(leaves) if leaves else None,
+                work_s=work_s,
             )
             .returning(ShardTable.id)
             .execution_options(synchronize_session=False)

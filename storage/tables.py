@@ -105,6 +105,8 @@ class RunTable(Table):
     origin: Mapped[dict[str, Any] | None]
     #: The run whose failed items this one tries again.
     parent_run_id: Mapped[str | None] = mapped_column(String(32))
+    #: Equal for runs whose items take equally long on one kind of device.
+    speed_key: Mapped[str | None] = mapped_column(String(64), index=True)
 
 
 class ShardTable(Table):
@@ -149,6 +151,8 @@ class ShardTable(Table):
     #: Hashes of the items' salted leaves, 32 bytes each in the artifact's order. They
     #: outlive an erased item, or the proofs of its neighbours would break.
     item_leaves: Mapped[bytes | None]
+    #: Seconds of the work at its steady pace, as its worker measured them.
+    work_s: Mapped[float | None]
 
 
 class SuspectTable(Table):
@@ -310,6 +314,20 @@ class ScheduleSlotTable(Table):
     run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id"), index=True)
     created_at: Mapped[float]
     finished_at: Mapped[float | None]
+
+
+class BatchSizeTable(Table):
+    """The batch size that a search found for one kind of work on one device."""
+
+    __tablename__ = "batch_sizes"
+
+    work_key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    device_name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    device: Mapped[str] = mapped_column(String(16))
+    batch_size: Mapped[int]
+    #: Items a second by batch size.
+    trials: Mapped[dict[str, Any]]
+    found_at: Mapped[float]
 
 
 class WorkerTable(Table):

@@ -2,13 +2,16 @@
 """What one worker process keeps between tasks: connections and loaded networks."""
 
 import os
+import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
+from pipeline.memory_budget import MemoryBudget
 from pipeline.services import Services
 from pipeline.settings import Settings, load_settings
 from pipeline.software import (
@@ -16,13 +19,14 @@ from pipeline.software import (
     require_same_software,
     software_versions,
 )
-from pipeline.telemetry import SILENCE, Stage, Telemetry, timed
+from pipeline.telemetry import SILENCE, Stage, Telemetry
 from storage.events import local_worker
 from storage.run_looks import planned_software
 from storage.tables import RunTable
 
 if TYPE_CHECKING:
-    from pipeline.shard_work import RunContext
+    from pipeline.networks import NetworkCache
+    from pipeline.run_context import RunContext
 
 log = structlog.get_logger()
 
@@ -31,8 +35,9 @@ NAME_VARIABLE = "AFFIDAVIT_WORKER_NAME"
 QUEUE_VARIABLE = "AFFIDAVIT_WORKER_QUEUE"
 STOP_FILE_VARIABLE = "AFFIDAVIT_WORKER_STOP_FILE"
 
-#: Runs whose network is kept in memory.
-MODELS_KEPT = 2
+#: Runs whose context is kept. It is small beside its network, but for metrics that keep
+#: a copy of the network with random weights.
+CONTEXTS_KEPT = 4
 
 
 class ProcessState:
@@ -41,6 +46,8 @@ class ProcessState:
     def __init__(self, services: Services) -> None:
         self.services = services
         self._contexts: OrderedDict[str, RunContext] = OrderedDict()
+        self._networks: NetworkCache | None = None
+        self._decoding = MemoryBudget(services.settings.decoding_bytes)
         #: What was refused already, so that the log says it once.
         self._refused: set[tuple[str, str]] = set()
 
@@ -52,39 +59,60 @@ class ProcessState:
             ModelError: the weights are not those of the run.
             PathEscapeError: they lie where this worker may not read.
         """
-        if run.id in self._contexts:
-            self._contexts.move_to_end(run.id)
-            return self._contexts[run.id]
         from pipeline.devices import pick_device  # noqa: PLC0415
-        from pipeline.planning import build_executor  # noqa: PLC0415
+        from pipeline.executor_building import build_executor  # noqa: PLC0415
+        from pipeline.networks import NetworkCache  # noqa: PLC0415
+        from pipeline.run_context import make_context  # noqa: PLC0415
         from pipeline.run_plan import RunPlan  # noqa: PLC0415
-        from pipeline.shard_work import make_context  # noqa: PLC0415
         from pipeline.spec import AuditSpec  # noqa: PLC0415
         from pipeline.trust import trust_recorded  # noqa: PLC0415
 
+        settings, telemetry = self.services.settings, self.services.telemetry
         require_same_software(run.plan.get("versions", {}), software_versions())
         plan, spec = RunPlan.from_json(run.plan), AuditSpec.model_validate(run.spec)
+        found = self._contexts.get(run.id)
+        if found is not None and self._networks is not None:
+            self._contexts.move_to_end(run.id)
+            self._networks.touch(found.executor.model)
+            return found
         # What the row notes is the submitter's word; a worker goes by its own.
         roots = self.services.roots(Path.cwd())
-        telemetry = self.services.telemetry
-        with (
-            timed(telemetry, Stage.LOAD),
-            trust_recorded(self.services, spec.model.source, f"run/{run.id}"),
-        ):
+        device = pick_device(plan.device, settings.device)
+        if self._networks is None:
+            self._networks = NetworkCache(settings.model_cache_mb, device)
+        loads, started = self._networks.loads, time.perf_counter()
+        with trust_recorded(self.services, spec.model.source, f"run/{run.id}"):
             executor = build_executor(
                 spec,
                 plan,
-                device=pick_device(plan.device, self.services.settings.device),
+                device=device,
                 model_sha256=run.model_digest,
-                plugins=self.services.settings.plugins,
+                plugins=settings.plugins,
                 roots=roots,
+                cache=self._networks,
             )
-        telemetry.model_loaded()
-        context = make_context(self.services, run, executor, roots=roots)
+        if self._networks.loads > loads:
+            telemetry.stage(Stage.LOAD, time.perf_counter() - started)
+            telemetry.model_loaded()
+        context = make_context(
+            self.services, run, executor, roots=roots, budget=self._decoding
+        )
         self._contexts[run.id] = context
-        while len(self._contexts) > MODELS_KEPT:
-            self._contexts.popitem(last=False)
+        self._forget_contexts(self._networks)
         return context
+
+    def _forget_contexts(self, networks: "NetworkCache") -> None:
+        """Contexts whose network left the cache are gone, or it would stay for them."""
+        kept = {
+            run_id: context
+            for run_id, context in self._contexts.items()
+            if networks.holds(context.executor.model)
+        }
+        self._contexts = OrderedDict(list(kept.items())[-CONTEXTS_KEPT:])
+
+    def loaded_context(self, run_id: str) -> "RunContext | None":
+        """Return the run's context if it is there already; callable in any thread."""
+        return self._contexts.get(run_id)
 
     def refuses(self, shard_id: int) -> bool:
         """Whether the shard's run was planned with other software than is here.
@@ -94,12 +122,20 @@ class ProcessState:
         Raises:
             StorageError: the database does not answer.
         """
-        planned = planned_software(self.services.engine, shard_id)
-        found = other_software(planned, software_versions())
+        return not self.takes(planned_software(self.services.engine, shard_id))
+
+    def takes(self, versions: Mapping[str, str]) -> bool:
+        """Whether this process may work on a run planned with these versions."""
+        found = other_software(versions, software_versions())
         if found is not None and found not in self._refused:
             self._refused.add(found)
             log.warning("run_refused", version=found[0], needed=found[1])
-        return found is not None
+        return found is None
+
+    @property
+    def queue(self) -> str | None:
+        """The queue that this process works for."""
+        return os.environ.get(QUEUE_VARIABLE)
 
     @staticmethod
     def stop_asked() -> bool:

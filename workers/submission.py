@@ -102,10 +102,7 @@ def queue_audit(
 def prepare_for(services: Services, checked: CheckedSpec, device: str) -> PreparedAudit:
     """Return the audit planned on this machine for workers with that device."""
     with trust_recorded(services, checked.written.model.source):
-        audit = prepare_checked(services, checked, device="cpu")
-    if device == "cpu":
-        return audit
-    return replace(audit, plan=replace(audit.plan, device=device))
+        return prepare_checked(services, checked, device="cpu", for_device=device)
 
 
 def choose_device(spec: AuditSpec, workers: list[WorkerTable]) -> str:

@@ -261,7 +261,7 @@ def _go_on(
             say(f"Run {run_id} is queued{again}.")
         return ExitCode.DONE
     from pipeline.devices import pick_device  # noqa: PLC0415
-    from pipeline.planning import build_executor  # noqa: PLC0415
+    from pipeline.executor_building import build_executor  # noqa: PLC0415
     from pipeline.run_plan import RunPlan  # noqa: PLC0415
     from pipeline.spec import AuditSpec  # noqa: PLC0415
     from pipeline.trust import trust_recorded  # noqa: PLC0415

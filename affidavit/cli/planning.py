@@ -54,6 +54,11 @@ def _document(audit: "PreparedAudit", items: int) -> dict[str, Any]:
         "shards": -(-items // fixed.shard_size),
         "shard_size": fixed.shard_size,
         "batch_size": fixed.batch_size,
+        "batch_source": fixed.batch_source,
+        "batch_trials": fixed.batch_trials,
+        "dtype": fixed.dtype,
+        "compiled": fixed.compiled,
+        "precision": fixed.precision,
         "layer": fixed.layer,
         "layer_reason": fixed.layer_reason,
         "target": fixed.target,
@@ -62,6 +67,7 @@ def _document(audit: "PreparedAudit", items: int) -> dict[str, Any]:
         "classes": fixed.class_count,
         "passes_per_item": fixed.passes_per_item,
         "item_seconds": fixed.item_seconds,
+        "speed_source": fixed.speed_source,
         "estimated_seconds": items * (fixed.item_seconds or 0.0),
         "bytes_per_item": item_bytes(fixed),
         "estimated_bytes": items * item_bytes(fixed),
@@ -78,13 +84,32 @@ def _tell(plan: dict[str, Any]) -> None:
     say(f"The spec '{plan['audit']}' is sound; nothing was stored.")
     say(
         f"  items        {plan['items']:,} in {plan['shards']:,} shards of at most "
-        f"{plan['shard_size']}, batches of {plan['batch_size']}"
+        f"{plan['shard_size']}, batches of {plan['batch_size']} "
+        f"({plan['batch_source']})"
     )
+    if plan["precision"] is not None:
+        _tell_precision(plan)
     say(f"  layer        {layer}")
     say(f"  cost         about {plan['passes_per_item']:,.0f} forward passes an item")
-    say(f"  time         about {seconds} on one {plan['device']} worker")
+    say(
+        f"  time         about {seconds} on one {plan['device']} worker, by "
+        f"{plan['speed_source']}"
+    )
     say(
         f"  artifacts    about {plan['bytes_per_item']} bytes an item, "
         f"{size_text(plan['estimated_bytes'])} in all"
     )
     say(f"  model        SHA-256 {plan['model_digest']}")
+
+
+def _tell_precision(plan: dict[str, Any]) -> None:
+    """Say how far the network as planned is from float32."""
+    compiled = ", compiled" if plan["compiled"] else ""
+    for name in ("noise", "items"):
+        found = plan["precision"][name]
+        if found is not None:
+            say(
+                f"  precision    {plan['dtype']}{compiled}, on {found['compared']} of "
+                f"{name}: maps differ by up to {found['map_difference']:.3g}, masks "
+                f"overlap by {found['mask_iou']:.3g}"
+            )

@@ -22,15 +22,15 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch, *items: int) -> None:
     """The network breaks where one of the items is in the batch."""
     compute = Executor._compute
 
-    def broken(self: Executor, slots: list[Any]) -> Any:
+    def broken(self: Executor, slots: list[Any], valid: Any, inputs: Any) -> Any:
         present = {
             slot.item.item_index
-            for slot in slots
-            if slot is not None and slot.pixels is not None
+            for slot, has_pixels in zip(slots, valid, strict=True)
+            if slot is not None and has_pixels
         }
         if present & set(items):
             raise RuntimeError("an operator met what it cannot compute")
-        return compute(self, slots)
+        return compute(self, slots, valid, inputs)
 
     monkeypatch.setattr(Executor, "_compute", broken)
 

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.manifest_slice import as_manifest_item
 from pipeline.planning import prepare
 from pipeline.preparing import PreparedItem
 from pipeline.services import Services
 from pipeline.settings import load_settings
-from pipeline.shard_work import as_manifest_item
 from storage.tables import LocationTable
 from tests.support.workspace import Workspace
 

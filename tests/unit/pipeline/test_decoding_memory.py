@@ -24,8 +24,9 @@ from pipeline.limits import Limits
 from pipeline.memory_budget import MemoryBudget
 from pipeline.paths import AllowedRoots
 from pipeline.picture_files import decoding_bytes, open_picture, webp_decoding_bytes
-from pipeline.preparing import ItemPreparer, prepare_batches
+from pipeline.preparing import ItemPreparer
 from pipeline.reading import ItemReader
+from pipeline.reading_ahead import ReadAhead
 from pipeline.spec import PreprocessSpec
 
 SIDE = 3000
@@ -189,7 +190,8 @@ def test_threads_that_prepare_share_one_budget(
         )
         for number in range(12)
     ]
-    batches = list(prepare_batches(preparer, items, batch_size=6, threads=8))
+    with ReadAhead(preparer, items, batch_size=6, threads=8, stage=list) as reading:
+        batches = list(reading)
     prepared = [slot for batch in batches for slot in batch]
     assert [slot.reason for slot in prepared] == [None] * 12
     assert all(slot.truth is not None and slot.truth.all() for slot in prepared)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a stored run to an executor: its weights checked, its network as planned."""
+
+from pathlib import Path
+
+import torch
+
+from pipeline.engine import Engine
+from pipeline.errors import ModelError
+from pipeline.executor import Executor
+from pipeline.models.loading import load_model
+from pipeline.networks import Network, NetworkCache, NetworkKey
+from pipeline.paths import AllowedRoots
+from pipeline.precision import require_precision
+from pipeline.run_plan import RunPlan
+from pipeline.spec import HUB, AuditSpec
+
+
+def weights_path(spec: AuditSpec, roots: AllowedRoots) -> Path | None:
+    """Return where the weights of a resolved spec lie, None where it names no file."""
+    weights = spec.model.weights
+    if weights is None or weights == HUB:
+        return None
+    return roots.resolve(weights, base=Path("/"))  # it is absolute by now
+
+
+def build_executor(
+    spec: AuditSpec,
+    plan: RunPlan,
+    *,
+    device: torch.device,
+    model_sha256: str,
+    plugins: bool,
+    roots: AllowedRoots,
+    cache: NetworkCache | None = None,
+) -> Executor:
+    """Return an executor for a stored run, its weights checked against the run's.
+
+    Args:
+        spec: The run's spec.
+        plan: Its plan.
+        device: Where it is to work.
+        model_sha256: Digest of the weights that it was planned with.
+        plugins: Whether architectures of other packages may run their code.
+        roots: The folders that this process may read.
+        cache: Networks that are loaded already.
+
+    Raises:
+        ModelError: the weights are not those that the run was planned with.
+        PathEscapeError: they lie outside the roots.
+        PrecisionError: on this machine the network in the planned type, or compiled,
+            explains otherwise than in float32.
+    """
+    weights = weights_path(spec, roots)
+
+    def load() -> Network:
+        model = load_model(spec.model, weights=weights, plugins=plugins)
+        if model.sha256 != model_sha256:
+            raise ModelError(
+                f"The weights have SHA-256 {model.sha256}, but the run was planned "
+                f"with {model_sha256}; the file was changed since."
+            )
+        module = model.module.to(device)
+        if plan.is_plain:
+            return Network(module=module)
+        engine = Engine(plan, module, device)
+        require_precision(plan, engine, module, device)
+        return Network(module=module, layer=engine.layer)
+
+    if cache is None:
+        network = load()
+        return Executor(plan, network.module, device, layer=network.layer)
+    key = NetworkKey(
+        sha256=model_sha256,
+        source=spec.model.source,
+        arguments=tuple(sorted(spec.model.arguments.items())),
+        device=str(device),
+        dtype=plan.dtype,
+        compiled_for=plan.layer if plan.compiled else None,
+        batch_size=0 if plan.is_plain else plan.batch_size,
+    )
+    network = cache.get(key, load)
+    return Executor(plan, network.module, device, layer=network.layer)

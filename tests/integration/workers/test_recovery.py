@@ -249,7 +249,7 @@ def test_what_nobody_signed_is_signed_by_a_later_round(
     class Killed(BaseException):
         """The process ended here."""
 
-    def kill(*_arguments: Any) -> None:
+    def kill(*_arguments: Any, **_named: Any) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:

@@ -11,10 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from explain.architectures import TappedLayer, resolve_layer
+from explain.architectures import TappedLayer
 from explain.context import ItemContext
 from explain.draws import ItemDraws
-from explain.methods import METHODS, Attribution, Method, create_method
+from explain.methods import (
+    METHODS,
+    Attribution,
+    Method,
+    create_method,
+    resolve_tap,
+)
 from explain.metrics import Metric, MetricBatch, create_metric
 from explain.remedies import with_remedies
 from explain.thresholded import (
@@ -65,11 +71,9 @@ class Engine:
     def __init__(self, plan: RunPlan, model: nn.Module, device: torch.device) -> None:
         self._plan = plan
         self._model = model
-        layer: TappedLayer | None = None
         card = METHODS[plan.method]
-        if card.needs_layer:
-            example = torch.zeros((1, *plan.input_shape), device=device)
-            layer = resolve_layer(model, plan.layer, example)
+        example = torch.zeros((1, *plan.input_shape), device=device)
+        layer = resolve_tap(plan.method, model, plan.layer, example)
         self._policy: ThresholdPolicy = create_policy(
             plan.policy, **policy_arguments(plan)
         )

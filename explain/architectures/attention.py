@@ -81,7 +81,7 @@ def resolve_attention(
     image = (example_for(model) if example is None else example)[:1]
     trace = trace_layers(model, image)
     require_classifier(trace.output)
-    events = _events(model, image)
+    events = mixing_events(model, image)
     found, tokens = _usable(events, trace, image)
     modules = tuple(event.module for event in found)
     if name not in {AUTO, modules[-1]}:
@@ -108,16 +108,16 @@ def resolve_attention(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Event:
+class MixingEvent:
     """A module that mixed places: by attention, or otherwise where call is None."""
 
     module: str
     call: AttentionCall | None
 
 
-def _events(model: nn.Module, image: Tensor) -> list[_Event]:
+def mixing_events(model: nn.Module, image: Tensor) -> list[MixingEvent]:
     """Return what mixed places in one forward pass, in order."""
-    events: list[_Event] = []
+    events: list[MixingEvent] = []
     running: list[str] = []
 
     def enter(name: str) -> Callable[..., None]:
@@ -126,10 +126,10 @@ def _events(model: nn.Module, image: Tensor) -> list[_Event]:
     def leave(module: nn.Module, inputs: Any, output: Any) -> None:
         name = running.pop()
         if _mixes(module, inputs, output):
-            events.append(_Event(name, None))
+            events.append(MixingEvent(name, None))
 
     def listen(call: AttentionCall) -> Tensor:
-        events.append(_Event(running[-1] if running else "", call))
+        events.append(MixingEvent(running[-1] if running else "", call))
         return call.result
 
     hooks = []
@@ -158,11 +158,11 @@ def _mixes(module: nn.Module, inputs: Any, output: Any) -> bool:
 
 
 def _usable(
-    events: list[_Event], trace: Trace, image: Tensor
-) -> tuple[list[_Event], Tokens]:
+    events: list[MixingEvent], trace: Trace, image: Tensor
+) -> tuple[list[MixingEvent], Tokens]:
     """Return the last attentions that share one grid, and that grid."""
     grids = Grids.of(trace, (int(image.shape[-2]), int(image.shape[-1])))
-    found: list[_Event] = []
+    found: list[MixingEvent] = []
     tokens: Tokens | None = None
     for event in reversed(events):
         if event.call is None:

@@ -23,6 +23,7 @@ from explain.errors import (
     ZeroGradientLayerError,
 )
 from explain.methods import METHODS, Attribution, create_method, resolve_tap
+from explain.methods.attention_importance import attention_importance
 from explain.methods.attention_rollout import rolled
 from explain.methods.generic_attention import relevance
 
@@ -466,3 +467,30 @@ def test_another_number_of_tokens_is_refused() -> None:
     method = create_method("attention_rollout", vit(size=64), tap)
     with pytest.raises(UnsupportedLayerError, match="17 x 17 for each item"):
         method.explain(images(1, 64), None)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_head_importance_by_hand(fused: bool) -> None:
+    """Two rows of 1/4 x 1 + 3/4 x 2 speak for one class and against the other."""
+    model = TwoTokens(fused=fused)
+    inputs = torch.tensor([0.0, math.log(3)]).view(1, 1, 1, 2).expand(2, 1, 1, 2)
+    tap = resolve_attention(model, example=inputs)
+    found = attention_importance(model, tap, inputs, torch.tensor([0, 1]))
+    assert torch.allclose(found.heads, torch.tensor([3.5, -3.5]).view(2, 1, 1))
+    assert torch.allclose(found.blocks, torch.full((2, 1), 3.5))
+
+
+def test_importance_sums_weights_times_their_slope() -> None:
+    """Of every head of every block, as a slow twin in float64 has it."""
+    model, inputs, target = vit(), images(2, seed=3), 2
+    tap = resolve_attention(model, example=inputs)
+    found = attention_importance(model, tap, inputs, torch.tensor([target] * 2))
+    assert found.heads.shape == (2, 3, 2)
+    twin, kept = slow_twin(model)
+    score = twin(inputs[:1].double())[0, target]
+    for number, block in enumerate(kept):
+        slopes = torch.autograd.grad(score, block.kept, retain_graph=True)
+        for head, slope in enumerate(slopes):
+            expected = float((slope * block.kept[head].detach()).sum())
+            ours = float(found.heads[0, number, head])
+            assert abs(ours - expected) < 1e-4 * max(1.0, abs(expected))

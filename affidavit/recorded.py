@@ -70,6 +70,7 @@ COMMANDS: Final[dict[str, Action]] = {
 SILENT: Final[dict[str, str]] = {
     "beat": "sends ticks and touches no data",
     "doctor": "looks at servers and settings, at no data",
+    "inspect": "looks at a network, at no data",
     "keys show": "prints a public key",
     "methods": "prints what the program can do",
     "metrics": "prints what the program can do",

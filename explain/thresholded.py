@@ -10,13 +10,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from explain.architectures import resolve_layer
 from explain.context import DEFAULT_CHUNK, ItemContext
 from explain.draws import ItemDraws
 from explain.errors import InvalidTargetError, UnknownNameError
 from explain.frozen import frozen
 from explain.maps import StoredMaps, dequantise, pool_to_grid, quantise, upsample
-from explain.methods import METHODS, Attribution, Method, create_method
+from explain.methods import (
+    METHODS,
+    Attribution,
+    Method,
+    create_method,
+    resolve_tap,
+)
 from explain.metrics import target_probability
 from explain.scoring import TargetScorer
 from explain.thresholds import (
@@ -173,9 +178,7 @@ def explain_thresholded(
         chunk=recipe.chunk,
     )
     with frozen(model):
-        tapped = (
-            resolve_layer(model, recipe.layer, inputs[:1]) if card.needs_layer else None
-        )
+        tapped = resolve_tap(recipe.method, model, recipe.layer, inputs[:1])
         method = create_method(recipe.method, model, tapped, **recipe.parameters)
         grid = recipe.grid if card.pixel_resolution else 0
         explainer = Explainer(model, method, policy, grid=grid)

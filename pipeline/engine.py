@@ -11,10 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from explain.architectures import TappedLayer, resolve_layer
+from explain.architectures import TappedLayer
 from explain.context import ItemContext
 from explain.draws import ItemDraws
-from explain.methods import METHODS, Attribution, Method, create_method
+from explain.methods import (
+    METHODS,
+    Attribution,
+    Method,
+    create_method,
+    resolve_tap,
+)
 from explain.metrics import Metric, MetricBatch, create_metric
 from explain.metrics.random_networks import RandomNetworks
 from explain.metrics.representation import Representation
@@ -116,9 +122,8 @@ class Engine:
         )
 
     def _layer_of(self, model: nn.Module) -> TappedLayer | None:
-        if not METHODS[self._plan.method].needs_layer:
-            return None
-        return resolve_layer(model, self._plan.layer, self._example)
+        plan = self._plan
+        return resolve_tap(plan.method, model, plan.layer, self._example)
 
     def _explainer_of(self, model: nn.Module, layer: TappedLayer | None) -> Explainer:
         """Return what explains with this network, the run's own or a copy."""

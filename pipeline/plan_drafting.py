@@ -7,8 +7,8 @@ import os
 import torch
 from torch import nn
 
-from explain.architectures import TappedLayer, resolve_layer
-from explain.methods import METHODS
+from explain.architectures import TappedLayer
+from explain.methods import METHODS, resolve_tap
 from explain.metrics.cards import METRICS, cost_of
 from explain.parameters import resolved
 from explain.remedies.cards import REMEDIES
@@ -29,10 +29,8 @@ def tapped_layer(
     spec: AuditSpec, module: nn.Module, shape: tuple[int, ...], device: torch.device
 ) -> TappedLayer | None:
     """Return the layer to tap, None for methods that tap none."""
-    if not METHODS[spec.explain.method].needs_layer:
-        return None
     example = torch.zeros((1, *shape), device=device)
-    return resolve_layer(module, spec.model.layer, example)
+    return resolve_tap(spec.explain.method, module, spec.model.layer, example)
 
 
 def class_names(spec: AuditSpec) -> list[str] | None:

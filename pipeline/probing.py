@@ -17,8 +17,9 @@ from explain.draws import ItemDraws
 from explain.errors import UnsupportedModelError
 from explain.frozen import frozen
 from explain.maps import pool_to_grid
-from explain.methods import METHODS, Method
+from explain.methods import METHODS, Attribution, Method
 from explain.metrics.cards import cost_of
+from explain.self_test import first_checks, second_checks
 from explain.thresholds import create_policy
 from pipeline.engine import planned_method
 from pipeline.errors import ModelError
@@ -27,6 +28,8 @@ from pipeline.run_plan import RunPlan
 
 #: A method of at most this many passes is tried on noise.
 MOST_TRIED_PASSES = 60.0
+#: One of at most this many is tried twice more, in another batch and for other classes.
+MOST_TESTED_PASSES = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +69,12 @@ def probe(
             tried_s = 0.0
             if method.passes <= MOST_TRIED_PASSES:
                 started = time.perf_counter()
-                classes, shape = _tried(plan, method, noise)
+                context = ItemContext(
+                    draws=ItemDraws(plan.seed, (0, 1)), images=noise, chunk=plan.chunk
+                )
+                found = method.explain(noise, None, context)
                 tried_s = (time.perf_counter() - started) / len(noise)
+                classes, shape = _tested(plan, method, noise, context, found)
             else:
                 classes, shape = _priced(plan, module, layer, noise)
             policy = create_policy(plan.policy, **policy_arguments(plan))
@@ -114,21 +121,26 @@ class _Cost:
         return self.explanation * self.explanations + self.others
 
 
-def _tried(plan: RunPlan, method: Method, noise: Tensor) -> tuple[int, tuple[int, int]]:
-    """Return classes and map shape from explaining the noise; refuse a blind layer."""
-    context = ItemContext(
-        draws=ItemDraws(plan.seed, (0, 1)), images=noise, chunk=plan.chunk
-    )
-    attribution = method.explain(noise, None, context)
-    if METHODS[plan.method].needs_layer and bool(attribution.zero_gradient.all()):
-        raise ModelError(
-            f"The layer '{plan.layer}' has no gradient for the predicted class, so "
-            "its maps would be blank; name another under model.layer or use auto."
-        )
-    maps = attribution.maps
-    if METHODS[plan.method].pixel_resolution:
-        maps = pool_to_grid(maps, plan.grid)
-    return attribution.logits.shape[1], (maps.shape[1], maps.shape[2])
+def _tested(
+    plan: RunPlan,
+    method: Method,
+    noise: Tensor,
+    context: ItemContext,
+    found: Attribution,
+) -> tuple[int, tuple[int, int]]:
+    """Return classes and map shape of explained noise; refuse what is nonsense.
+
+    Methods of many passes are asked once only.
+    """
+    card = METHODS[plan.method]
+    checks = first_checks(found, card, None, plan.layer)
+    if all(check.passed for check in checks) and method.passes <= MOST_TESTED_PASSES:
+        checks += second_checks(method, found, card, noise, context)
+    for check in checks:
+        if not check.passed:
+            raise ModelError(check.said)
+    maps = pool_to_grid(found.maps, plan.grid) if card.pixel_resolution else found.maps
+    return found.logits.shape[1], (maps.shape[1], maps.shape[2])
 
 
 def _priced(

@@ -66,7 +66,7 @@ class Grids:
         if shape is None or shape[0] != 1:
             return None
         if len(shape) == 3:
-            return self._tokens(shape) if shape in self.last else None
+            return self.tokens(shape[1]) if shape in self.last else None
         if len(shape) != 4:
             return None
         axis = _channel_axis(record) or self._axis_of_container(record.name, shape)
@@ -91,9 +91,8 @@ class Grids:
         second = any(given.startswith(inside) for given in self.second[shape])
         return None if last == second else -1 if last else 1
 
-    def _tokens(self, shape: Shape) -> Tokens | None:
-        """Return the grid that leaves the fewest tokens before the places."""
-        tokens = shape[1]
+    def tokens(self, tokens: int) -> Tokens | None:
+        """Return the grid that leaves the fewest of the tokens before the places."""
         fitting = [
             (tokens - height * width, height, width)
             for height, width in self.grids or _squares(tokens)

@@ -83,7 +83,7 @@ def working_layers(
 def _candidates(model: nn.Module, example: Tensor | None) -> Candidates:
     """Return the traced layers of a model that is an image classifier."""
     found = Candidates(model, example_for(model) if example is None else example)
-    _refuse_non_classifier(found.trace.output)
+    require_classifier(found.trace.output)
     return found
 
 
@@ -191,7 +191,7 @@ def _no_map(model: nn.Module) -> UnsupportedModelError:
     )
 
 
-def _refuse_non_classifier(output: object) -> None:
+def require_classifier(output: object) -> None:
     """Refuse detectors, segmenters and whatever does not give (N, K) logits."""
     if isinstance(output, Tensor) and output.ndim == 2:
         return

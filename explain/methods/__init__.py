@@ -14,7 +14,7 @@ from explain.methods.cards import METHODS
 if TYPE_CHECKING:
     from explain.frozen import frozen
     from explain.methods.method import Attribution, Method
-    from explain.methods.registry import create_method
+    from explain.methods.registry import create_method, resolve_tap
 
 __all__ = [
     "METHODS",
@@ -23,6 +23,7 @@ __all__ = [
     "MethodCard",
     "create_method",
     "frozen",
+    "resolve_tap",
 ]
 
 
@@ -35,6 +36,7 @@ def __getattr__(name: str) -> Any:
         "Method": "explain.methods.method",
         "create_method": "explain.methods.registry",
         "frozen": "explain.frozen",
+        "resolve_tap": "explain.methods.registry",
     }
     if name not in homes:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -120,6 +120,7 @@ _EIGENCAM = MethodCard(
         "Why one class and not another: the class plays no part, every class has the"
         " same map."
     ),
+    class_specific=False,
 )
 
 _SCORECAM = MethodCard(

@@ -23,6 +23,9 @@ class MethodCard:
         does_not_show: Warns of the wrong conclusion.
         parameters: What can be set, with meaning and default.
         needs_layer: Whether it taps a layer.
+        needs_attention: Whether the layer is the attention of a transformer's blocks,
+            as ``resolve_attention`` finds it.
+        class_specific: Whether the map of one class may differ from another's.
         pixel_resolution: Whether its maps are as large as the input; such maps are
             pooled to ``explain.grid`` before they are stored.
         needs_images: Whether it looks at the picture beside the normalised input.
@@ -40,6 +43,8 @@ class MethodCard:
     does_not_show: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     needs_layer: bool = True
+    needs_attention: bool = False
+    class_specific: bool = True
     pixel_resolution: bool = False
     needs_images: bool = False
     complete: bool = False

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each method computes, in words and without torch."""
 
+from explain.methods.attention_cards import ATTENTION_CARDS
 from explain.methods.cam_cards import CAM_CARDS
 from explain.methods.card import MethodCard
 from explain.methods.perturbation_cards import PERTURBATION_CARDS
@@ -10,5 +11,6 @@ __all__ = ["METHODS", "MethodCard"]
 
 #: Every method by the name that an audit uses.
 METHODS: dict[str, MethodCard] = {
-    card.name: card for card in (*CAM_CARDS, *PIXEL_CARDS, *PERTURBATION_CARDS)
+    card.name: card
+    for card in (*CAM_CARDS, *ATTENTION_CARDS, *PIXEL_CARDS, *PERTURBATION_CARDS)
 }

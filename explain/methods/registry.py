@@ -4,8 +4,10 @@
 from importlib import import_module
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from explain.architectures.attention import TappedAttention, resolve_attention
+from explain.architectures.resolve import AUTO, resolve_layer
 from explain.architectures.tapped import TappedLayer
 from explain.errors import InvalidParameterError, UnknownNameError
 from explain.methods.cards import METHODS
@@ -24,6 +26,9 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "ablationcam": ("explain.methods.ablationcam", "AblationCam"),
     "cam": ("explain.methods.cam", "Cam"),
     "guided_gradcam": ("explain.methods.guided_gradcam", "GuidedGradCam"),
+    "attention_rollout": ("explain.methods.attention_rollout", "AttentionRollout"),
+    "generic_attention": ("explain.methods.generic_attention", "GenericAttention"),
+    "legrad": ("explain.methods.legrad", "LeGrad"),
     "input_gradient": ("explain.methods.input_gradient", "InputGradient"),
     "smoothgrad": ("explain.methods.smoothgrad", "SmoothGrad"),
     "integrated_gradients": (
@@ -38,6 +43,24 @@ _CLASSES: dict[str, tuple[str, str]] = {
 }
 
 
+def resolve_tap(
+    method: str, model: nn.Module, name: str = AUTO, example: Tensor | None = None
+) -> TappedLayer | None:
+    """Return what the method taps: a layer, the attention of blocks, or nothing.
+
+    Raises:
+        LayerError, UnsupportedModelError: as ``resolve_layer``, ``resolve_attention``.
+        UnknownNameError: no such method; says which there are.
+    """
+    if method not in METHODS:
+        raise UnknownNameError("method", method, METHODS)
+    card = METHODS[method]
+    if not card.needs_layer:
+        return None
+    resolve = resolve_attention if card.needs_attention else resolve_layer
+    return resolve(model, name, example)
+
+
 def create_method(
     name: str, model: nn.Module, layer: TappedLayer | None = None, **parameters: Any
 ) -> Method:
@@ -46,7 +69,7 @@ def create_method(
     Args:
         name: As in ``METHODS``.
         model: The network.
-        layer: What ``resolve_layer`` gave; not needed by methods whose card says so.
+        layer: What ``resolve_tap`` gave; not needed by methods whose card says so.
         parameters: Those of the method's card; None counts as not given.
 
     Raises:
@@ -60,7 +83,11 @@ def create_method(
     values = resolved(f"method {name!r}", card.parameters, parameters)
     if card.needs_layer and layer is None:
         raise InvalidParameterError(
-            f"Method {name!r} taps a layer; pass what resolve_layer returns."
+            f"Method {name!r} taps a layer; pass what resolve_tap returns."
+        )
+    if card.needs_attention and not isinstance(layer, TappedAttention):
+        raise InvalidParameterError(
+            f"Method {name!r} reads attention; pass what resolve_tap returns for it."
         )
     module, class_name = _CLASSES[name]
     build = getattr(import_module(module), class_name)

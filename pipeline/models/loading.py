@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from pipeline.errors import ModelError, ModelRefusedError, Refusal
@@ -64,17 +65,10 @@ def load_model(
             digest, not fitting, not finite, or holding code.
     """
     file = None if weights is None else _checked(weights, spec.sha256)
-    kind, _, name = spec.source.rpartition(":")
     pretrained = spec.weights == HUB
-    if kind == "torchvision":
-        module = _torchvision(name, spec, pretrained=pretrained)
-    elif kind == "timm":
-        module = _timm(name, spec, pretrained=pretrained)
-    else:
-        architecture = _registered(spec.source, plugins=plugins)
-        module = _built(architecture, spec)
-        if file is None and architecture.default_weights is not None:
-            file = _checked(architecture.default_weights(), spec.sha256)
+    module, own = _bare(spec, plugins=plugins)
+    if file is None and own is not None:
+        file = _checked(own, spec.sha256)
     if file is not None:
         load_into(module, read_state(file), file.path)
         return LoadedModel(module=module, sha256=file.sha256)
@@ -87,6 +81,43 @@ def load_model(
     if spec.sha256 is not None and found != spec.sha256:
         raise _mismatch("The fetched weights", spec.sha256, found)
     return LoadedModel(module=module, sha256=found)
+
+
+def shown_model(spec: ModelSpec, *, plugins: bool = False) -> LoadedModel:
+    """Return the network to look at its structure, with seeded numbers as weights.
+
+    Where the architecture comes with weights they are loaded, and the digest is
+    theirs; else it is empty. Layers that are built with zeros, as heads often are, get
+    small numbers: no score would depend on anything before them.
+
+    Raises:
+        ModelError: as `load_model`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module, own = _bare(spec, plugins=plugins)
+        for parameter in module.parameters():
+            if parameter.ndim > 1 and not bool(parameter.any()):
+                nn.init.normal_(parameter, std=0.02)
+    if own is None:
+        return LoadedModel(module=module, sha256="")
+    file = _checked(own, spec.sha256)
+    load_into(module, read_state(file), file.path)
+    return LoadedModel(module=module, sha256=file.sha256)
+
+
+def _bare(spec: ModelSpec, *, plugins: bool) -> tuple[nn.Module, Path | None]:
+    """Return the network as it is built, and the weights that come with it, if any."""
+    kind, _, name = spec.source.rpartition(":")
+    pretrained = spec.weights == HUB
+    if kind == "torchvision":
+        return _torchvision(name, spec, pretrained=pretrained), None
+    if kind == "timm":
+        return _timm(name, spec, pretrained=pretrained), None
+    architecture = _registered(spec.source, plugins=plugins)
+    module = _built(architecture, spec)
+    own = architecture.default_weights
+    return module, None if own is None else own()
 
 
 def _checked(weights: Path, expected: str | None) -> WeightsFile:

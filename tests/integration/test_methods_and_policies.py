@@ -44,11 +44,19 @@ RESNET = {
     "arguments": {"num_classes": 5},
     "preprocess": {"resize": SIDE, "crop": SIDE},
 }
+#: Methods of attention weights have a transformer, whose grid is 4 x 4.
+VIT = {
+    "source": "timm:vit_tiny_patch16_224",
+    "weights": "vit.pt",
+    "arguments": {"num_classes": 5, "img_size": SIDE, "depth": 2},
+    "preprocess": {"resize": SIDE, "crop": SIDE},
+}
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Five photographs with a mask each, and a ResNet-18 of seeded weights."""
+    """Five photographs with a mask each, a ResNet-18 and a ViT of seeded weights."""
+    import timm
     import torch
     from torchvision import models
 
@@ -56,7 +64,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = models.resnet18(weights=None, num_classes=5)
+        transformer = timm.create_model("vit_tiny_patch16_224", **VIT["arguments"])
     torch.save(network.state_dict(), place.folder / "resnet.pt")
+    torch.save(transformer.state_dict(), place.folder / "vit.pt")
     rows = []
     for number in range(5):
         photograph(number).save(place.folder / f"{number}.png")
@@ -92,13 +102,16 @@ def run(place: Workspace, **sections: Any) -> tuple[dict[str, Any], list[Any]]:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_runs_from_a_spec(workspace: Workspace, name: str) -> None:
     """Each method explains photographs end to end, and its numbers are finite."""
+    attends = METHODS[name].needs_attention
+    model = {"model": VIT | {"classes": None}} if attends else {}
     document, rows = run(
-        workspace, explain={"method": name, "parameters": SMALL.get(name, {})}
+        workspace, explain={"method": name, "parameters": SMALL.get(name, {})}, **model
     )
     assert document["items"] == {"total": 5, "done": 5, "failed": 0}
     assert all(row["method"].split(":")[0] == name for row in rows)
     sizes = {(row["map_height"], row["map_width"]) for row in rows}
-    assert sizes == {(28, 28)} if METHODS[name].pixel_resolution else {(2, 2)}
+    side = 28 if METHODS[name].pixel_resolution else 4 if attends else 2
+    assert sizes == {(side, side)}
     for row in rows:
         assert np.isfinite(np.asarray(row["map"], dtype=np.float64)).all()
         assert row["map_scale"] > 0

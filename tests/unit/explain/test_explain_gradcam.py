@@ -21,7 +21,7 @@ from explain.errors import (
 )
 from explain.frozen import frozen
 from explain.maps import upsample
-from explain.methods import METHODS, create_method
+from explain.methods import METHODS, create_method, resolve_tap
 from explain.methods.split_forward import split_forward
 
 Builder = Callable[..., nn.Module]
@@ -707,7 +707,12 @@ def test_an_unknown_method_names_the_nearest(tiny_net: Builder) -> None:
 
 def test_every_method_has_a_card(tiny_net: Builder) -> None:
     """What can be created is described, under the same name."""
-    model = tiny_net()
-    layer = TappedLayer("body", model.body, "test")
+    net = tiny_net()
+    transformer = torchvision.models.VisionTransformer(
+        image_size=32, patch_size=16, num_layers=1, num_heads=2, hidden_dim=8,
+        mlp_dim=8, num_classes=3,
+    ).eval()  # fmt: skip
     for name, card in METHODS.items():
-        assert create_method(name, model, layer).name == card.name == name
+        model = transformer if card.needs_attention else net
+        tapped = resolve_tap(name, model, "auto", images(1, 32, 32))
+        assert create_method(name, model, tapped).name == card.name == name

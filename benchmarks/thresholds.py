@@ -390,7 +390,7 @@ def _named_policies() -> list[tuple[str, ThresholdPolicy]]:
         (f"fixed {keep:g}", create_policy("fixed", keep=keep))
         for keep in (0.01, 0.05, 0.10, 0.20, 0.50)
     ]
-    skipped = {"fixed", "absolute", "calibrated", "multi_level"}
+    skipped = {"fixed", "absolute", "calibrated", "learned", "multi_level"}
     chosen += [(name, create_policy(name)) for name in POLICIES if name not in skipped]
     chosen.append(("dynamic by confidence", create_policy("dynamic", by="confidence")))
     chosen.append(("hybrid with confidence", create_policy("hybrid", confidence=1.0)))

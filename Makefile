@@ -13,7 +13,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c co
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-data soak lint types imports format bench bench-engine bench-run bench-pipeline up down clean
+.PHONY: help demo demo-trail test test-data soak lint types imports format bench bench-engine bench-run bench-pipeline up down clean
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ demo: $(VENV)/.demo ## Audit a pretrained network over real photographs, ending 
 	$(BIN)/affidavit run $(DEMO)/audit.yaml --home $(DEMO)/home
 	$(BIN)/affidavit verify latest --home $(DEMO)/home
 	$(BIN)/affidavit report latest --home $(DEMO)/home --out $(DEMO)
+
+demo-trail: $(VENV)/.demo ## Show the audit trail at work: evidence, a stranger's check, an erasure.
+	$(BIN)/python examples/trail/demo.py $(DEMO)-trail
 
 test: $(VENV)/.dev ## Run all tests on servers that they start and stop themselves.
 	$(BIN)/python -m pytest

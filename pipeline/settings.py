@@ -113,6 +113,12 @@ class Settings(BaseSettings):
     anchor_s3_secret_access_key: SecretStr | None = Field(
         default=None, description="Secret key for anchors; default: the same."
     )
+    tiles: bool = Field(
+        default=False,
+        description="Whether the process that signs also publishes the ledger as "
+        "static files (C2SP tlog-tiles) under ledger/ of the object store, when a run "
+        "ends and every AFFIDAVIT_ANCHOR_INTERVAL_S.",
+    )
     allowed_roots: str | None = Field(
         default=None,
         description="Folders that specs may read from, separated like PATH; default: "

@@ -7,13 +7,15 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 #: Real images with masks for the extra checks; used when the folder is there.
 DATA ?= ../shared/data
+#: Seconds for each parser of `make fuzz`.
+FUZZ_S ?= 60
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
 #: Version 2 of compose is a plugin, version 1 a program of its own.
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-trail test test-data soak lint types imports format bench bench-engine bench-run bench-pipeline up down clean
+.PHONY: help demo demo-trail test test-data soak fuzz lint types imports format bench bench-engine bench-run bench-pipeline up down clean
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +51,12 @@ test-data: $(VENV)/.dev ## Run the extra checks on the real images with masks in
 
 soak: $(VENV)/.dev ## Run the fault suite at length: 500 shards a fault, three times each.
 	AFFIDAVIT_FAULT_SHARDS=500 AFFIDAVIT_FAULT_ROUNDS=3 $(BIN)/python -m pytest tests/faults --durations=0
+
+fuzz: $(VENV)/.dev ## Fuzz each parser of what strangers send for FUZZ_S (60) seconds, with atheris.
+	$(PIP_INSTALL) -e '.[fuzz]'
+	set -e; for target in checkpoint entry tiles zip bundle spec csv parquet; do \
+	  echo "== $$target"; $(BIN)/python -m tests.fuzz $$target -max_total_time=$(FUZZ_S) -verbosity=0 -print_final_stats=1; \
+	done
 
 lint: $(VENV)/.dev ## Check style and formatting.
 	$(BIN)/ruff check .

@@ -91,7 +91,8 @@ class Settings(BaseSettings):
     anchors: str = Field(
         default="",
         description="Places out of reach that get copies of checkpoints, separated by "
-        "spaces: s3://bucket/prefix (with Object Lock) or file:///file; default: none.",
+        "spaces: s3://bucket/prefix (with Object Lock), file:///file or "
+        "git+ssh://host/repository (also git+https, git+file); default: none.",
     )
     anchor_interval_s: float = Field(
         default=3600,

@@ -297,7 +297,8 @@ def test_the_full_profile_is_measured_of_rows(
             assert {*row.metrics, *row.absences} == named
 
 
-def test_kinds_are_told_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("folder")
+def test_kinds_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:
     """`affidavit kinds` lists the kinds, and shows one's card."""
     assert run_command(["kinds"]) == 0
     assert "units are columns" in capsys.readouterr().out

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import sqlalchemy as sa
 from pydantic import SecretStr
 
 from pipeline.errors import SpecError
@@ -40,6 +41,20 @@ def test_a_worker_refuses_a_database_without_tables(
     """It would fail at each hint; so it says at once which command mends it."""
     settings = settings_of(broker_url, sqlite_url, tmp_path)
     with pytest.raises(SchemaOutdatedError, match="db upgrade"):
+        run_worker(settings, queue="cpu", name=None)
+
+
+def test_a_worker_refuses_a_database_on_an_old_migration(
+    broker_url: str, postgres_engine: sa.Engine, tmp_path: Path
+) -> None:
+    """On PostgreSQL too: one sentence with both migrations and the command."""
+    with postgres_engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+    url = postgres_engine.url.render_as_string(hide_password=False)
+    settings = settings_of(broker_url, url, tmp_path)
+    with pytest.raises(
+        SchemaOutdatedError, match=r"migration 0001.*'affidavit db upgrade'"
+    ):
         run_worker(settings, queue="cpu", name=None)
 
 

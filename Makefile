@@ -7,13 +7,15 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 #: Real images with masks for the extra checks; used when the folder is there.
 DATA ?= ../shared/data
+#: Test processes at once; each takes up to 2 GB and a core.
+TEST_PROCESSES ?= 2
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
 #: Version 2 of compose is a plugin, version 1 a program of its own.
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-data soak lint types imports format bench bench-engine bench-run bench-pipeline up down clean
+.PHONY: help demo test test-data soak soak-faults soak-items lint types imports format bench bench-engine bench-run bench-pipeline up down clean
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,13 +41,18 @@ demo: $(VENV)/.demo ## Audit a pretrained network over real photographs, ending 
 	$(BIN)/affidavit report latest --home $(DEMO)/home --out $(DEMO)
 
 test: $(VENV)/.dev ## Run all tests on servers that they start and stop themselves.
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES)
 
 test-data: $(VENV)/.dev ## Run the extra checks on the real images with masks in $(DATA).
 	AFFIDAVIT_TEST_DATA=$(DATA) $(BIN)/python -m pytest -m data
 
-soak: $(VENV)/.dev ## Run the fault suite at length: 500 shards a fault, three times each.
-	AFFIDAVIT_FAULT_SHARDS=500 AFFIDAVIT_FAULT_ROUNDS=3 $(BIN)/python -m pytest tests/faults --durations=0
+soak: soak-faults soak-items ## Hours: each fault three times on 500 shards, and a million items.
+
+soak-faults: $(VENV)/.dev
+	$(BIN)/python -m tests.support.soak_record $(SOAK)
+
+soak-items: $(VENV)/.dev
+	$(BIN)/python benchmarks/scale.py --items 1000000
 
 lint: $(VENV)/.dev ## Check style and formatting.
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from ledger.entries import Action
 from storage.ledger_writer import read_entries
 from storage.runs import resume_run, stop_run
 from storage.states import RunState, ShardState
-from tests.support.fault_audit import SHARDS, embedded_digest
+from tests.support.fault_audit import SHARDS, undisturbed
 from tests.support.fault_deployment import LEASE_S
 from tests.support.fault_rig import FaultRig, signal_tree
 
@@ -150,7 +150,7 @@ def test_a_worker_without_memory_costs_attempts_and_no_item(rig: FaultRig) -> No
 def test_cancelled_in_mid_shard_and_resumed(rig: FaultRig) -> None:
     """A cancel is obeyed within a heartbeat and a batch; `resume` gives the rest."""
     spec = _long_shards(rig.spec.parent)
-    expected = embedded_digest(rig.spec.parent, spec)
+    expected = undisturbed(rig.spec.parent, spec).digest
     run = rig.submit(spec)
     rig.catch_at_work(run, *WORKERS)
     time.sleep(LEASE_S / 3)

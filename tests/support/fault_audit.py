@@ -2,6 +2,7 @@
 """The audit that is run under faults: small, with one bad item, and its digest."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.embedded import create_embedded_run, run_embedded
 from pipeline.planning import prepare
 from pipeline.services import Services
 from pipeline.settings import Settings
+from storage.items import iterate_items
 from storage.runs import get_run
 from storage.states import RunState
 
@@ -66,8 +68,21 @@ def write_dataset(folder: Path) -> Path:
     return path
 
 
-def embedded_digest(folder: Path, spec: Path) -> str:
-    """Return the digest of the undisturbed run, in one process."""
+@dataclass(frozen=True, kw_only=True)
+class Undisturbed:
+    """What a run comes to when nothing fails.
+
+    Attributes:
+        digest: Of its result.
+        records: The digest of each item's record, by its place in the manifest.
+    """
+
+    digest: str
+    records: dict[int, bytes | None]
+
+
+def undisturbed(folder: Path, spec: Path) -> Undisturbed:
+    """Return the result of the audit, run here in one process."""
     settings = Settings(
         home=folder / "alone", device="cpu", allowed_roots=str(folder), broker_url=None
     )
@@ -76,6 +91,8 @@ def embedded_digest(folder: Path, spec: Path) -> str:
     run_id = create_embedded_run(services, audit)
     assert run_embedded(services, run_id, audit.executor) is RunState.DONE
     digest = get_run(services.engine, run_id).result_digest
+    rows = iterate_items(services.engine, run_id)
+    records = {row.item_index: row.record_digest for row in rows}
     services.close()
     assert digest is not None
-    return digest
+    return Undisturbed(digest=digest, records=records)

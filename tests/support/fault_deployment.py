@@ -12,7 +12,7 @@ from pipeline.services import Services
 from pipeline.settings import Settings
 from storage.engine import create_engine
 from tests.support.deployment import Deployment, deployed
-from tests.support.fault_audit import embedded_digest, write_dataset
+from tests.support.fault_audit import undisturbed, write_dataset
 from tests.support.fault_rig import FaultRig
 from tests.support.places import StorePlace
 from tests.support.s3_fault_proxy import s3_fault_proxy
@@ -32,7 +32,7 @@ IMPATIENT = {
 def fault_rig(folder: Path) -> Iterator[FaultRig]:
     """Lend a deployment with a control worker, two CPU workers and a beat."""
     spec = write_dataset(folder)
-    expected = embedded_digest(folder, spec)
+    expected = undisturbed(folder, spec)
     with ExitStack() as stack:
         redis = stack.enter_context(serve_redis())
         postgres = stack.enter_context(serve_postgres())

@@ -26,7 +26,7 @@ from storage.states import RunState, ShardState
 from storage.tables import ItemTable, RunTable, ShardTable
 from storage.worker_registry import live_workers
 from tests.support.deployment import Deployment
-from tests.support.fault_audit import SHARDS
+from tests.support.fault_audit import SHARDS, Undisturbed
 from tests.support.processes import ManagedProcess
 from tests.support.s3_fault_proxy import S3FaultProxy
 from tests.support.servers import PostgresServer, RedisServer, S3Server
@@ -43,7 +43,7 @@ class FaultRig:
 
     deployment: Deployment
     spec: Path
-    expected: str
+    expected: Undisturbed
     redis: RedisServer
     postgres: PostgresServer
     s3: S3Server
@@ -120,7 +120,7 @@ class FaultRig:
         no other object of it; the ledger verifies, and so does what was left.
         """
         found = self.wait_for_end(run)
-        assert found.result_digest == (digest or self.expected)
+        assert found.result_digest == (digest or self.expected.digest)
         with reading(self.engine) as session:
             rows = session.scalars(
                 sa.select(ItemTable.item_index).where(ItemTable.run_id == run)

@@ -52,7 +52,7 @@ import promises
 import scale
 
 from pipeline.embedded import run_embedded
-from pipeline.planning import prepare
+from pipeline.planning import PreparedAudit, prepare
 from pipeline.run_creation import create_run
 from pipeline.services import Services
 from pipeline.settings import Settings
@@ -267,29 +267,39 @@ def two_workers_beside_one(bench: Bench) -> promises.Figures:
 
 
 def plumbing(bench: Bench) -> promises.Figures:
-    """Return the share of one run."""
+    """Return the share of each run; one before them loads the libraries."""
     shard = max(32, bench.sizes.items // 2)
     spec = bench.spec("plumbing", shard_size=shard)
     with bench.deployment() as deployment:
         services = _services(deployment)
         audit = prepare(services, spec)
-        run_id = create_run(services, audit, queue="embedded")
-        seconds: dict[str, float] = defaultdict(float)
-        with ExitStack() as stack:
-            for module, name in PLUMBING:
-                home = importlib.import_module(module)
-                timed = _timed(getattr(home, name), seconds, name)
-                stack.enter_context(mock.patch.object(home, name, timed))
-            put = _timed(services.store.put, seconds, "put")
-            stack.enter_context(mock.patch.object(services.store, "put", put))
-            run_embedded(services, run_id, audit.executor)
-        shards = list_shards(services.engine, run_id)
-        span = _span(services.engine, run_id)
+        _say("plumbing", "warming up")
+        _plumbing_of_a_run(services, audit)
+        shares = []
+        for _ in range(bench.sizes.rounds):
+            seconds = _plumbing_of_a_run(services, audit)
+            for name, each in sorted(seconds.items(), key=lambda pair: -pair[1]):
+                _say("plumbing", f"{name:26s} {1e3 * each:8.1f} ms a shard")
+            shares.append(sum(seconds.values()) / SHARD_S)
+            _say("plumbing", f"a shard of {shard} items: {shares[-1]:.4f}")
         services.close()
-    for name, total in sorted(seconds.items(), key=lambda pair: -pair[1]):
-        _say("plumbing", f"{name:26s} {1e3 * total / len(shards):8.1f} ms a shard")
-    _say("plumbing", f"a shard of {shard} items took {span / len(shards):.0f} s")
-    return _figures("plumbing", [sum(seconds.values()) / len(shards) / SHARD_S])
+    return _figures("plumbing", shares)
+
+
+def _plumbing_of_a_run(services: Services, audit: PreparedAudit) -> dict[str, float]:
+    """Return the seconds a shard that each kind of call took in a run."""
+    run_id = create_run(services, audit, queue="embedded")
+    seconds: dict[str, float] = defaultdict(float)
+    with ExitStack() as stack:
+        for module, name in PLUMBING:
+            home = importlib.import_module(module)
+            timed = _timed(getattr(home, name), seconds, name)
+            stack.enter_context(mock.patch.object(home, name, timed))
+        put = _timed(services.store.put, seconds, "put")
+        stack.enter_context(mock.patch.object(services.store, "put", put))
+        run_embedded(services, run_id, audit.executor)
+    shards = len(list_shards(services.engine, run_id))
+    return {name: total / shards for name, total in seconds.items()}
 
 
 def planning(bench: Bench) -> promises.Figures:

@@ -44,7 +44,7 @@ test: $(VENV)/.dev ## Run all tests on servers that they start and stop themselv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES)
 
 test-data: $(VENV)/.dev ## Run the extra checks on the real images with masks in $(DATA).
-	AFFIDAVIT_TEST_DATA=$(DATA) $(BIN)/python -m pytest -m data
+	AFFIDAVIT_TEST_DATA=$(DATA) $(BIN)/python -m pytest -m data tests/data
 
 soak: soak-faults soak-items ## Hours: each fault three times on 500 shards, and a million items.
 

@@ -4,9 +4,9 @@
 embedded     an audit beside a bare DataLoader loop (`end_to_end.py`, ResNet-50)
 worker       one Celery worker on Redis, PostgreSQL and S3 beside the embedded run
 two-workers  two workers of one thread beside one worker of one thread
-plumbing     of a shard: claim, heartbeat, manifest, pack, PUT, finish with rows and
-             ledger, signing, beside 30 s of work; each call is timed where the program
-             makes it
+plumbing     of a shard: claim, heartbeat, manifest, leaves, pack, PUT, finish with rows
+             and ledger, signing, beside 30 s of work; each call is timed where it is
+             made
 planning     a manifest of 1,000,000 rows (`scale.py`)
 rows         of items to PostgreSQL, fsync on, 8192 a transaction
 recovery     from SIGKILL of a worker to the claim of its shard by another
@@ -80,6 +80,7 @@ PLUMBING = (
     ("pipeline.embedded", "write_signed_checkpoint"),
     ("pipeline.lease_keeper", "heartbeat"),
     ("pipeline.manifest_slice", "read_locations"),
+    ("pipeline.shard_writing", "salted_leaves"),
     ("pipeline.shard_writing", "write_artifact"),
     ("pipeline.shard_writing", "finish_shard"),
 )

@@ -14,7 +14,7 @@ from pipeline.errors import SpecError
 from pipeline.settings import Settings
 from storage.errors import SchemaOutdatedError
 from storage.worker_registry import live_workers
-from tests.support.deployment import deployed
+from tests.support.deployment import Deployment, deployed
 from tests.support.places import StorePlace
 from tests.support.processes import tell_reaper
 from workers.processes import run_worker
@@ -105,27 +105,33 @@ def test_with_json_a_process_that_ends_says_so_in_one_document(
         # As at a terminal, where Celery would show its banner.
         AFFIDAVIT_LOG_FORMAT="console",
     ) as deployment:
+        # Nobody serves the control queue, so that the beat's ticks are seen there.
+        commands = (("worker", "--queue", "cpu", "--name", "c-1"), ("beat",))
+        started = {words[0]: _printing(deployment, *words) for words in commands}
+        deployment.wait_for_workers("c-1")
+        deployment.wait_until(
+            lambda: ticks_waiting(broker_url) > 0, "the beat sends no tick"
+        )
         ended = {}
-        for command in (("worker", "--queue", "control", "--name", "c-1"), ("beat",)):
-            out = deployment.folder / f"{command[0]}.out"
-            with out.open("wb") as stream, (deployment.folder / "err").open("wb") as e:
-                process = subprocess.Popen(
-                    deployment.command(*command, "--json"),
-                    env=deployment.environment,
-                    cwd=deployment.folder,
-                    stdout=stream,
-                    stderr=e,
-                )
-                tell_reaper(process.pid)
-                if command[0] == "worker":
-                    deployment.wait_for_workers("c-1")
-                else:
-                    deployment.wait_until(
-                        lambda: ticks_waiting(broker_url) > 0, "the beat sends no tick"
-                    )
-                process.terminate()
-                process.wait(60)
-                tell_reaper(-process.pid)
-            ended[command[0]] = json.loads(out.read_text())
-    assert ended["worker"] == {"worker": "c-1", "queue": "control", "exit_code": 0}
+        for name, process in started.items():
+            process.terminate()
+            process.wait(60)
+            tell_reaper(-process.pid)
+            ended[name] = json.loads((deployment.folder / f"{name}.out").read_text())
+    assert ended["worker"] == {"worker": "c-1", "queue": "cpu", "exit_code": 0}
     assert ended["beat"] == {"exit_code": 0}
+
+
+def _printing(deployment: Deployment, *words: str) -> subprocess.Popen[bytes]:
+    """Return a process whose standard output is a file named like the command."""
+    out, err = (deployment.folder / f"{words[0]}.{end}" for end in ("out", "err"))
+    with out.open("wb") as stream, err.open("wb") as errors:
+        process = subprocess.Popen(
+            deployment.command(*words, "--json"),
+            env=deployment.environment,
+            cwd=deployment.folder,
+            stdout=stream,
+            stderr=errors,
+        )
+    tell_reaper(process.pid)
+    return process

@@ -77,7 +77,7 @@ bench-run: $(VENV)/.dev
 	$(BIN)/python benchmarks/end_to_end.py
 
 bench-pipeline: $(VENV)/.dev
-	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/pipeline.py $(BENCH)
 
 up: .env ## Start Redis, PostgreSQL, S3 and workers in containers.
 	mkdir -p data out

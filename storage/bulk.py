@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many rows into one table, by COPY on PostgreSQL and by one statement on SQLite."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,11 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from storage.json_text import json_text
 from storage.tables import Table
-
-# Made once: `json.dumps` with an option makes another one at each call, and a row has
-# several documents.
-_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 def insert_rows(
@@ -79,7 +75,7 @@ def _copy(
                 values = [row[name] for name in columns]
                 for place in documents:
                     if values[place] is not None:
-                        values[place] = _encode(values[place])
+                        values[place] = json_text(values[place])
                 copy.write_row(values)
     except psycopg.Error as exc:
         # SQLAlchemy does not see what the driver is used for here.

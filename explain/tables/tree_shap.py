@@ -62,12 +62,10 @@ class TreeShap:
         """Take the model.
 
         Raises:
-            UnsupportedModelError: it is no tree model, or one that the ``shap`` package
-                cannot take apart.
+            UnsupportedModelError: it is no tree model.
         """
         self._model, self._trees = _gated_trees(model)
         self._perturbation = perturbation
-        self._explainer = _explainer(self._trees, self._background())
 
     @property
     def passes(self) -> float:
@@ -89,7 +87,8 @@ class TreeShap:
 
         Raises:
             InvalidTargetError: a target class the model does not have.
-            UnsupportedModelError: the values do not add up to the output.
+            UnsupportedModelError: the ``shap`` package is missing, cannot take the
+                trees apart, or its values do not add up to the output.
         """
         with frozen(self._model), torch.no_grad():
             rows = self._model.rows(inputs.detach())
@@ -110,10 +109,16 @@ class TreeShap:
             logits, classes, maps, blank, halved=False, output_change=change
         )
 
-    def _background(self) -> npt.NDArray[np.float32] | None:
-        if self._perturbation == PATH_DEPENDENT:
-            return None
-        return self._model.space.baseline[None]
+    def _explainer(self) -> Any:
+        """Return the ``shap`` package's explainer, made once for a tree model."""
+        background = None
+        if self._perturbation == INTERVENTIONAL:
+            background = self._model.space.baseline[None]
+        key = b"" if background is None else background.tobytes()
+        made = self._trees.explainers
+        if key not in made:
+            made[key] = _explainer(self._trees, background)
+        return made[key]
 
     def _values(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the value of each number for each class, and what they start from.
@@ -123,19 +128,18 @@ class TreeShap:
         Raises:
             UnsupportedModelError: the values belong to no class.
         """
+        explainer = self._explainer()
         with warnings.catch_warnings():
             # It tells users of other versions that its lists have become arrays.
             warnings.simplefilter("ignore")
-            found = self._explainer.shap_values(
-                rows.cpu().numpy(), check_additivity=False
-            )
+            found = explainer.shap_values(rows.cpu().numpy(), check_additivity=False)
         values = np.asarray(found, dtype=np.float64)
         of_numbers = self._by_class(values[..., None] if values.ndim == 2 else values)
         by_class = torch.from_numpy(of_numbers).transpose(1, 2).to(rows.device)
         if self._perturbation == INTERVENTIONAL:
             # The package's own start lacks what XGBoost adds to each class by itself.
             return by_class, self._trees.said(self._model.baseline[None].to(rows))
-        mean = np.atleast_1d(np.asarray(self._explainer.expected_value, np.float64))
+        mean = np.atleast_1d(np.asarray(explainer.expected_value, np.float64))
         return by_class, torch.from_numpy(self._by_class(mean[None])).to(rows.device)
 
     def _by_class(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -53,7 +53,12 @@ class Trees:
 
 
 class TreeEnsemble(nn.Module):
-    """Decision trees, asked like a network; they are never differentiated."""
+    """Decision trees, asked like a network; they are never differentiated.
+
+    Attributes:
+        trees: The ensemble.
+        explainers: What took it apart so far, by the bytes of the baseline.
+    """
 
     def __init__(self, trees: Trees) -> None:
         """Take the ensemble.
@@ -67,6 +72,7 @@ class TreeEnsemble(nn.Module):
                 "The tree model tells no classes apart; only classifiers are supported."
             )
         self.trees = trees
+        self.explainers: dict[bytes, Any] = {}
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return the class scores of rows; their softmax is the probability.

@@ -181,7 +181,7 @@ def test_networks_and_a_missing_package_are_refused(
     model = behind_gates(trees("xgboost", tmp_path))
     monkeypatch.setitem(sys.modules, "shap", None)
     with pytest.raises(UnsupportedModelError, match=r"'affidavit\[trees\]'"):
-        TreeShap(model)
+        TreeShap(model).explain(model.open_gates(), None)
 
 
 def test_values_that_do_not_add_up_are_refused(tmp_path: Path) -> None:

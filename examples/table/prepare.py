@@ -14,9 +14,9 @@ import argparse
 import bz2
 import csv
 import json
-import shutil
 import sys
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,11 @@ def _source() -> list[Row]:
 
 def _named(row: Row) -> Row:
     """Return the row under the demo's names, the decision and the groups with it."""
-    numbers = {name: row[source] for name, source in NUMBERS.items()}
+    # The source has single-precision numbers in double precision: 10.600000381...
+    numbers = {
+        name: row[source] and f"{float(row[source]):.6g}"
+        for name, source in NUMBERS.items()
+    }
     levels = {name: _whole(row[source]) for name, source in CATEGORIES.items()}
     race = "black" if row["black"] == "1" else "white"
     sex = {"1": "male", "0": "female"}.get(_whole(row["male"]), "not stated")
@@ -182,7 +186,7 @@ def trained_network(
     torch.manual_seed(SEED)
     widths = (numbers.shape[1], *HIDDEN)
     layers: list[nn.Module] = []
-    for before, behind in zip(widths, widths[1:], strict=False):
+    for before, behind in pairwise(widths):
         layers += [nn.Linear(before, behind), nn.ReLU()]
     network = nn.Sequential(*layers, nn.Linear(widths[-1], 2))
     inputs, targets = torch.from_numpy(numbers), torch.from_numpy(labels)

@@ -24,9 +24,10 @@ _TREE_SHAP = MethodCard(
     cost="one forward pass and a walk through all trees",
     does_not_show=(
         "What a column of categories does as one player: its numbers play for"
-        " themselves and are summed after. path_dependent gives credit to columns that"
-        " the trees never split on only through those that they did. For two classes"
-        " values are half the log-odds."
+        " themselves and are summed after. interventional asks about rows between the"
+        " row and the baseline that may not occur; path_dependent stays near the"
+        " training rows, and so shares credit among columns that go together. For two"
+        " classes values are half the log-odds."
     ),
     parameters={
         "perturbation": Parameter(

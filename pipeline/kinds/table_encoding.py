@@ -201,3 +201,9 @@ def require_features(features: list[str], encoding: Encoding) -> None:
             f"data.columns.features: the encoding needs the column {left[0]!r} as well;"
             f" name all {len(names)} of its columns."
         )
+
+
+def encoding_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the file (draft 2020-12)."""
+    schema = Encoding.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -38,7 +38,7 @@ def read(file: WeightsFile) -> TreeEnsemble:
             numeric columns.
     """
     refuse_pickle(file, "save it with save_model('model.json')")
-    facts = _facts(file)
+    classes = _class_count(file)
     with extra_installed("xgboost"):
         import xgboost  # noqa: PLC0415 - an extra
     booster = xgboost.Booster()
@@ -54,24 +54,40 @@ def read(file: WeightsFile) -> TreeEnsemble:
     # Names would have to come with every batch; the encoding has them.
     booster.feature_names = booster.feature_types = None
 
-    def predict(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        booster.set_param({"nthread": torch.get_num_threads()})
-        said = booster.predict(xgboost.DMatrix(rows), output_margin=True)
-        return np.asarray(said, dtype=np.float64)
-
     return ensemble(
         Trees(
             model=booster,
-            predict=predict,
+            predict=_Margins(booster),
             output=Output.MARGIN,
             inputs=booster.num_features(),
-            classes=max(2, facts),
+            classes=max(2, classes),
         ),
         file,
     )
 
 
-def _facts(file: WeightsFile) -> int:
+class _Margins:
+    """What a booster says of rows, with as many threads as torch may use."""
+
+    def __init__(self, booster: Any) -> None:
+        self._booster = booster
+        self._threads = 0
+
+    def __call__(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Return the margins.
+
+        Shape: (M, E) -> (M,) or (M, K).
+        """
+        threads = torch.get_num_threads()
+        if threads != self._threads:
+            # Set anew, the booster would configure itself anew: most of a call's time.
+            self._booster.set_param({"nthread": threads})
+            self._threads = threads
+        said = self._booster.inplace_predict(rows, predict_type="margin")
+        return np.asarray(said, dtype=np.float64)
+
+
+def _class_count(file: WeightsFile) -> int:
     """Return the number of classes that the file states; 0 for two.
 
     Raises:

@@ -41,6 +41,8 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "rise": ("explain.methods.rise", "Rise"),
     "lime": ("explain.methods.lime", "Lime"),
     "kernelshap": ("explain.methods.kernelshap", "KernelShap"),
+    "tree_shap": ("explain.tables.tree_shap", "TreeShap"),
+    "deeplift": ("explain.tables.deeplift", "DeepLift"),
 }
 
 

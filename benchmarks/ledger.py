@@ -383,7 +383,7 @@ def main() -> None:
     parser.add_argument("--postgres", action="store_true", help="start a server")
     parser.add_argument("--entries", type=int, default=8_000)
     parser.add_argument("--proof-entries", type=int, default=1_000_000)
-    parser.add_argument("--items", type=int, default=128)
+    parser.add_argument("--items", type=int, default=512)
     parts = ("writing", "draining", "verifying", "proving", "overhead")
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--json", type=Path, help="also write the document here")

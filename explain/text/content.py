@@ -2,12 +2,15 @@
 """One text as numbers: its tokens, and which word each of them belongs to."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from explain.errors import InvalidInputError
-from explain.gates import Units
+
+if TYPE_CHECKING:
+    from explain.gates import Units
 
 #: The word of a token that belongs to none: special tokens and padding.
 NO_WORD = -1
@@ -66,6 +69,6 @@ class TextTokens:
             )
 
     @property
-    def units(self) -> Units:
+    def units(self) -> "Units":
         """One row of words."""
         return (1, len(self.sentences))

@@ -91,8 +91,22 @@ class TextNetwork(GatedNetwork):
 
         Shape: gates (M, 1, 1, W), M a multiple of N -> (M, K).
         """
-        logits = [self.run(each, gates) for each in self.passes(gates)]
-        return self.averaged(torch.cat(logits), len(gates))
+        rows, where = self._distinct(gates)
+        logits = [self.run(each, rows) for each in self.passes(rows)]
+        found = self.averaged(torch.cat(logits), len(rows))
+        return found if where is None else found[where]
+
+    def _distinct(self, gates: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the gates without repetitions, and where each row is among them.
+
+        A curve of a hundred steps over a text of seven words asks eight questions; a
+        row's logits are the same wherever it stands. With a graph, or over several
+        texts, the gates are returned as they are.
+        """
+        if len(self.texts) > 1 or len(gates) == 1 or gates.requires_grad:
+            return gates, None
+        flat, where = torch.unique(gates.flatten(1), dim=0, return_inverse=True)
+        return flat.reshape(-1, *gates.shape[1:]), where
 
     def passes(self, gates: Tensor) -> list[Pass]:
         """Return the passes that show the texts through the gates.

@@ -103,6 +103,21 @@ def test_copies_of_a_text_are_seen_through_their_own_gates() -> None:
             assert torch.equal(network.only(item)(rows), together[item * 3 :][:3])
 
 
+def test_equal_questions_are_asked_once() -> None:
+    """Copies with the same gates cost one row, and each gets its answer."""
+    model = classifier("minilm")
+    network = network_over(model, [text_of([1, 2, 1])])
+    rows: list[int] = []
+    model.register_forward_hook(lambda *given: rows.append(len(given[2])))
+    gates = torch.tensor([[0.0, 1, 1], [1, 1, 1], [0, 1, 1], [0, 0, 1]] * 20)
+    with frozen(model), torch.no_grad():
+        together = network(gates[:, None, None])
+        assert rows == [8]
+        for row, own in zip(gates[:4], together[:4], strict=True):
+            assert torch.equal(network(row[None, None, None])[0], own)
+    assert torch.equal(together[:4], together[76:])
+
+
 def test_the_gradient_at_a_gate_is_that_of_its_tokens_embeddings() -> None:
     """It is the sum over the word's tokens of (e - b) . d y / d e."""
     model = classifier("bert").double()

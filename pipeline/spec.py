@@ -132,7 +132,8 @@ class ModelSpec(SpecSection):
         description="`torchvision:NAME`, `timm:NAME` (extra timm), "
         "`transformers:FOLDER` (extra text: a folder with config.json, "
         "model.safetensors and tokenizer.json of a BERT, RoBERTa or DistilBERT "
-        "classifier), or the name of an architecture registered under the entry point group `affidavit.models`."
+        "classifier), or the name of an architecture registered under the entry point "
+        "group `affidavit.models`."
     )
     weights: str | None = Field(
         default=None,

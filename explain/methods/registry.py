@@ -47,6 +47,8 @@ _CLASSES: dict[str, tuple[str, str]] = {
         "TextGenericAttention",
     ),
     "text_hierarchy": ("explain.text.hierarchy", "TextHierarchy"),
+    "tree_shap": ("explain.tables.tree_shap", "TreeShap"),
+    "deeplift": ("explain.tables.deeplift", "DeepLift"),
 }
 
 

@@ -14,9 +14,7 @@ REASONS: dict[str, str] = {
     Reason.FILE_TOO_LARGE: "The file is larger than the limit.",
     Reason.FILE_UNREADABLE: "The file could not be read.",
     Reason.FILE_CHANGED: "The file changed after the manifest was fixed.",
-    Reason.ROW_UNREADABLE: (
-        "The row is damaged, or holds something else than asked for."
-    ),
+    Reason.ROW_UNREADABLE: "The row is damaged, or is not what was asked for.",
     Reason.NOT_AN_IMAGE: "The file is not a picture of a known format.",
     Reason.IMAGE_TRUNCATED: "The picture ends before its last row.",
     Reason.IMAGE_TOO_LARGE: "The picture has more pixels than the limit.",
@@ -36,6 +34,11 @@ REASONS: dict[str, str] = {
     Reason.MASK_SIZE_MISMATCH: "The mask has another size than its picture.",
     Reason.KILLED_WORKER: "Twice the worker died or hung with this item in work.",
     Reason.BROKE_COMPUTATION: "Twice the computation failed with this item alone.",
+    Reason.COLUMN_MISSING: "The row lacks a column that the encoding needs.",
+    Reason.CELL_EMPTY: "A cell that must not be empty is.",
+    Reason.CELL_NOT_A_NUMBER: "A cell of a column of numbers holds no number.",
+    Reason.CELL_NOT_FINITE: "A cell holds NaN, infinity or too large a number.",
+    Reason.CATEGORY_UNKNOWN: "A cell holds a category that the encoding lacks.",
     Reason.NON_FINITE_OUTPUT: "The model's output holds NaN or infinity.",
     Reason.NON_FINITE_MAP: "The attribution holds NaN or infinity.",
     Reason.ZERO_GRADIENT: "Nothing that the method looks at moves the target's score.",

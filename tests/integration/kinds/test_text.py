@@ -27,7 +27,7 @@ TEXTS = [
     "the film was good",
     "The film was unbelievable, the film was BAD!",
     "good, good. the film was unbelievable. the film was bad.",
-    "bad",
+    "bad film",
     "was the film good",
     "the film was bad, bad, bad",
 ]
@@ -109,7 +109,7 @@ def test_a_folder_of_transformers_is_audited(
     source = written(folder, [{"body": text} for text in TEXTS], suffix)
     said = run(capsys, "run", str(spec_of(folder, source)))
     assert said["items"] == {"total": 6, "done": 6, "failed": 0}
-    words = [4, 10, 13, 1, 4, 8]
+    words = [4, 10, 14, 2, 4, 8]
     for row, count in zip(results(folder / "home"), words, strict=True):
         assert map_of(row).shape == (1, count)
         assert row.map_kind == "words"
@@ -163,9 +163,10 @@ def test_bad_texts_fail_alone_with_their_reasons(
         {"body": "zither"},
         {"other": "the film"},
         {"body": "good"},
+        {"body": "good film"},
     ]
     said = run(capsys, "run", str(spec_of(folder, written(folder, rows))), code=1)
-    assert said["items"] == {"total": 7, "done": 2, "failed": 5}
+    assert said["items"] == {"total": 8, "done": 2, "failed": 6}
     assert [row.reason for row in results(folder / "home")] == [
         None,
         "text_empty",
@@ -173,6 +174,8 @@ def test_bad_texts_fail_alone_with_their_reasons(
         "text_too_long",
         "text_unknown",
         "text_empty",
+        # One word has nothing to rank it against.
+        "constant_map",
         None,
     ]
 

@@ -81,6 +81,11 @@ class Reason(StrEnum):
     IMAGE_TRUNCATED = "image_truncated"
     IMAGE_TOO_LARGE = "image_too_large"
     UNSUPPORTED_CHANNELS = "unsupported_channels"
+    NOT_A_TEXT = "not_a_text"
+    TEXT_EMPTY = "text_empty"
+    TEXT_TOO_LONG = "text_too_long"
+    #: The tokenizer knows no part of the text.
+    TEXT_UNKNOWN = "text_unknown"
     OUTSIDE_ALLOWED_ROOTS = "outside_allowed_roots"
     DUPLICATE_ITEM = "duplicate_item"
     LABEL_MISSING = "label_missing"

@@ -7,6 +7,7 @@ from explain.methods.card import MethodCard
 from explain.methods.perturbation_cards import PERTURBATION_CARDS
 from explain.methods.pixel_cards import PIXEL_CARDS
 from explain.tables.cards import TABLE_CARDS
+from explain.text.cards import TEXT_CARDS
 
 __all__ = ["METHODS", "MethodCard"]
 
@@ -18,6 +19,7 @@ METHODS: dict[str, MethodCard] = {
         *ATTENTION_CARDS,
         *PIXEL_CARDS,
         *PERTURBATION_CARDS,
+        *TEXT_CARDS,
         *TABLE_CARDS,
     )
 }

@@ -41,6 +41,12 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "rise": ("explain.methods.rise", "Rise"),
     "lime": ("explain.methods.lime", "Lime"),
     "kernelshap": ("explain.methods.kernelshap", "KernelShap"),
+    "text_rollout": ("explain.text.rollout", "TextRollout"),
+    "text_generic_attention": (
+        "explain.text.generic_attention",
+        "TextGenericAttention",
+    ),
+    "text_hierarchy": ("explain.text.hierarchy", "TextHierarchy"),
     "tree_shap": ("explain.tables.tree_shap", "TreeShap"),
     "deeplift": ("explain.tables.deeplift", "DeepLift"),
 }

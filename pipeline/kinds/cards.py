@@ -3,10 +3,11 @@
 
 from pipeline.kinds.card import KindCard
 from pipeline.kinds.table_card import TABLE_CARD
+from pipeline.kinds.text_card import TEXT_CARD
 
 __all__ = ["KIND_CARDS", "KindCard"]
 
-_CARDS: tuple[KindCard, ...] = (TABLE_CARD,)
+_CARDS: tuple[KindCard, ...] = (TEXT_CARD, TABLE_CARD)
 
 #: In the order in which they are listed.
 KIND_CARDS: dict[str, KindCard] = {card.name: card for card in _CARDS}

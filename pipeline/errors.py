@@ -97,6 +97,15 @@ class Reason(StrEnum):
     BROKE_COMPUTATION = "broke_computation"
     #: A row of a table is damaged, or not what it was when it was listed.
     ROW_UNREADABLE = "row_unreadable"
+    NOT_A_SEQUENCE = "not_a_sequence"
+    SEQUENCE_EMPTY = "sequence_empty"
+    SEQUENCE_TOO_LONG = "sequence_too_long"
+    #: Another number of features than the audit says, or a gap in a wide row.
+    SEQUENCE_RAGGED = "sequence_ragged"
+    STEPS_UNSORTED = "steps_unsorted"
+    STEP_NOT_NUMERIC = "step_not_numeric"
+    #: An empty cell, NaN or infinity within a sequence.
+    STEP_MISSING = "step_missing"
     NON_FINITE_OUTPUT = "non_finite_output"
     NON_FINITE_MAP = "non_finite_map"
     ZERO_GRADIENT = "zero_gradient"

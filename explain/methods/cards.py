@@ -6,11 +6,18 @@ from explain.methods.cam_cards import CAM_CARDS
 from explain.methods.card import MethodCard
 from explain.methods.perturbation_cards import PERTURBATION_CARDS
 from explain.methods.pixel_cards import PIXEL_CARDS
+from explain.sequences.cards import SEQUENCE_CARDS
 
 __all__ = ["METHODS", "MethodCard"]
 
 #: Every method by the name that an audit uses.
 METHODS: dict[str, MethodCard] = {
     card.name: card
-    for card in (*CAM_CARDS, *ATTENTION_CARDS, *PIXEL_CARDS, *PERTURBATION_CARDS)
+    for card in (
+        *CAM_CARDS,
+        *ATTENTION_CARDS,
+        *PIXEL_CARDS,
+        *PERTURBATION_CARDS,
+        *SEQUENCE_CARDS,
+    )
 }

@@ -41,6 +41,14 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "rise": ("explain.methods.rise", "Rise"),
     "lime": ("explain.methods.lime", "Lime"),
     "kernelshap": ("explain.methods.kernelshap", "KernelShap"),
+    "hidden_state_gradient": (
+        "explain.sequences.hidden_state",
+        "HiddenStateGradient",
+    ),
+    "hierarchical_occlusion": (
+        "explain.sequences.hierarchical_occlusion",
+        "HierarchicalOcclusion",
+    ),
 }
 
 

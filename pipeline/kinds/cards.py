@@ -2,10 +2,11 @@
 """Every kind of items beside images, by the name that audits use. No torch here."""
 
 from pipeline.kinds.card import KindCard
+from pipeline.kinds.sequence_card import SEQUENCE_KIND
 
 __all__ = ["KIND_CARDS", "KindCard"]
 
-_CARDS: tuple[KindCard, ...] = ()
+_CARDS: tuple[KindCard, ...] = (SEQUENCE_KIND,)
 
 #: In the order in which they are listed.
 KIND_CARDS: dict[str, KindCard] = {card.name: card for card in _CARDS}

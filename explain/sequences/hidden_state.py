@@ -33,8 +33,8 @@ from explain.sequences.content import STEP
 from explain.sequences.network import GatedSequences
 from explain.sequences.unrolled import Trace, unrolled
 
-#: States of one trace, stacked: (T, N, S), S the numbers of the whole state.
-_Stacked = Tensor
+#: One trace, stacked: (T, N, H) for h, and for c of an LSTM.
+_Stacked = tuple[Tensor, ...]
 
 
 class HiddenStateGradient:
@@ -123,14 +123,28 @@ class HiddenStateGradient:
         steps = self._model.steps
         maps = torch.zeros(len(inputs), steps, dtype=torch.float64).to(inputs.device)
         for trace, gradient, rows in zip(traces, gradients, places, strict=True):
-            states = _stacked(trace.states)
-            if self._share == "change":
-                states = states - _before(trace, states)
-            shares = (states.double() * gradient).sum(dim=2).T
-            inside = torch.arange(len(states), device=shares.device)
-            within = inside < trace.lengths[:, None]
-            maps[rows, : len(states)] += torch.where(within, shares, 0)
+            shares = sum(
+                (part * slope).sum(dim=2).double()
+                for part, slope in zip(self._counted(trace), gradient, strict=True)
+            )
+            places_in = torch.arange(len(trace.states), device=inputs.device)
+            within = places_in < trace.lengths[:, None]
+            maps[rows, : len(trace.states)] += torch.where(within, shares.T, 0)
         return maps[:, None, : inputs.shape[3]].float()
+
+    def _counted(self, trace: Trace) -> _Stacked:
+        """Return what each step answers for: what it changed, or all that is there."""
+        states = _stacked(trace.states)
+        if self._share == "whole":
+            return states
+        changes = []
+        for part, first in zip(states, trace.first, strict=True):
+            if trace.backward:
+                before = torch.cat([part[1:], first[None]])
+            else:
+                before = torch.cat([first[None], part[:-1]])
+            changes.append(part - before)
+        return tuple(changes)
 
 
 def require_steps(method: str, model: nn.Module) -> GatedSequences:
@@ -182,23 +196,15 @@ def _gradients(logits: Tensor, classes: Tensor, traces: list[Trace]) -> list[_St
 
 
 def _stacked(states: list[tuple[Tensor, ...]]) -> _Stacked:
-    """Return the states as one tensor, (T, N, S), without their graph."""
-    parts = [torch.stack([state[k] for state in states]) for k in range(len(states[0]))]
-    return torch.cat(parts, dim=2).detach()
-
-
-def _before(trace: Trace, states: _Stacked) -> _Stacked:
-    """Return the state before each step, in the direction of the trace."""
-    first = torch.cat(trace.first, dim=1)[None]
-    if trace.backward:
-        return torch.cat([states[1:], first])
-    return torch.cat([first, states[:-1]])
+    """Return the states as one tensor for each of their parts, without their graph."""
+    return tuple(torch.stack(part).detach() for part in zip(*states, strict=True))
 
 
 def _blank(gradients: list[_Stacked], places: list[Tensor]) -> Tensor:
     """Say which rows have no gradient at any step, (N,) bool."""
     rows = max(int(place.max()) for place in places) + 1
-    moved = torch.zeros(rows, dtype=torch.bool, device=gradients[0].device)
+    moved = torch.zeros(rows, dtype=torch.bool, device=gradients[0][0].device)
     for gradient, place in zip(gradients, places, strict=True):
-        moved[place] |= (gradient != 0).any(dim=2).any(dim=0)
+        for part in gradient:
+            moved[place] |= (part != 0).any(dim=2).any(dim=0)
     return ~moved

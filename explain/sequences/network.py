@@ -21,7 +21,7 @@ from explain.sequences.recurrence import differentiable
 
 #: The common length is a multiple of this many steps: matrix products over other
 #: places in memory can have other last bits.
-_FILL = 16
+_FILL = 8
 
 
 class GatedSequences(GatedNetwork):

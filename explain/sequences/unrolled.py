@@ -122,12 +122,9 @@ class _Forward:
         *,
         backward: bool,
     ) -> Trace:
-        weights = layer_weights(self.layer, depth, "_reverse" if backward else "")
-        w_input, w_state = weights[:2]
-        b_input, b_state = weights[2:] or (None, None)
-        # The input's share of all steps is one product.
-        shares = functional.linear(values, w_input, b_input).unbind(dim=1)
-        step = _lstm_step if isinstance(self.layer, nn.LSTM) else _gru_step
+        cell = _LstmCell if isinstance(self.layer, nn.LSTM) else _GruCell
+        step = cell(layer_weights(self.layer, depth, "_reverse" if backward else ""))
+        shares = step.shares(values).unbind(dim=1)
         zero = values.new_zeros(len(values), self.layer.hidden_size)
         first: State = (zero,) if isinstance(self.layer, nn.GRU) else (zero, zero)
         steps = range(values.shape[1])
@@ -135,9 +132,7 @@ class _Forward:
         states: list[State] = [first] * len(steps)
         some_end = bool((lengths < values.shape[1]).any())
         for place in reversed(steps) if backward else steps:
-            moved = step(
-                shares[place], state, functional.linear(state[0], w_state, b_state)
-            )
+            moved = step(shares[place], state)
             if some_end:
                 here = inside[:, place, None]
                 moved = tuple(
@@ -151,20 +146,57 @@ class _Forward:
         return Trace(states, first, backward, lengths)
 
 
-def _lstm_step(share: Tensor, state: State, recurrent: Tensor) -> State:
-    """Return (h', c') after one step."""
-    opened, kept, new, shown = (share + recurrent).chunk(4, dim=1)
-    cell = kept.sigmoid() * state[1] + opened.sigmoid() * new.tanh()
-    return shown.sigmoid() * cell.tanh(), cell
+class _LstmCell:
+    """One step of an LSTM, in as few operations as can be."""
+
+    def __init__(self, weights: list[Tensor]) -> None:
+        """Take the weights; the three gates come first, then what is new."""
+        size = weights[1].shape[1]
+        order = torch.arange(4 * size).view(4, size)[[0, 1, 3, 2]].flatten()
+        ordered = [weight[order.to(weight.device)] for weight in weights]
+        self._input, state = ordered[:2]
+        self._state = state.T.contiguous()
+        # Neither bias is multiplied by anything that a step changes.
+        self._bias = ordered[2] + ordered[3] if len(ordered) > 2 else None
+        self._sizes = [3 * size, size]
+
+    def shares(self, values: Tensor) -> Tensor:
+        """Return what the inputs of all steps give, (N, T, 4 H)."""
+        return functional.linear(values, self._input, self._bias)
+
+    def __call__(self, share: Tensor, state: State) -> State:
+        """Return (h', c') after one step."""
+        gates, new = torch.addmm(share, state[0], self._state).split(self._sizes, 1)
+        opened, kept, shown = gates.sigmoid().chunk(3, dim=1)
+        cell = torch.addcmul(kept * state[1], opened, new.tanh())
+        return shown * cell.tanh(), cell
 
 
-def _gru_step(share: Tensor, state: State, recurrent: Tensor) -> State:
-    """Return (h',) after one step."""
-    size = state[0].shape[1]
-    both = (share[:, : 2 * size] + recurrent[:, : 2 * size]).sigmoid()
-    reset, kept = both.chunk(2, dim=1)
-    new = (share[:, 2 * size :] + reset * recurrent[:, 2 * size :]).tanh()
-    return (new + kept * (state[0] - new),)
+class _GruCell:
+    """One step of a GRU."""
+
+    def __init__(self, weights: list[Tensor]) -> None:
+        """Take the weights."""
+        self._input, state = weights[:2]
+        self._state = state.T.contiguous()
+        zero = state.new_zeros(len(state))
+        input_bias, self._bias = weights[2:] or (zero, zero)
+        self._input_bias = input_bias
+        self._size = state.shape[1]
+
+    def shares(self, values: Tensor) -> Tensor:
+        """Return what the inputs of all steps give, (N, T, 3 H)."""
+        return functional.linear(values, self._input, self._input_bias)
+
+    def __call__(self, share: Tensor, state: State) -> State:
+        """Return (h',) after one step."""
+        sizes = [2 * self._size, self._size]
+        gates, new = share.split(sizes, 1)
+        recurrent = torch.addmm(self._bias, state[0], self._state)
+        more_gates, more_new = recurrent.split(sizes, 1)
+        reset, kept = (gates + more_gates).sigmoid().chunk(2, dim=1)
+        new = torch.addcmul(new, reset, more_new).tanh()
+        return (torch.lerp(new, state[0], kept),)
 
 
 @contextmanager

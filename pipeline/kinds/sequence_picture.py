@@ -50,6 +50,9 @@ def drawn(
     for row in rows:
         parts.append(row.drawn_at(top))
         top += row.height + _GAP
+    if per != FEATURE:
+        parts.append(_axis(top + 8, unit_map.values.shape[1]))
+        top += 16
     parts.append(_legend(top))
     height = top + 18
     about = _described(unit_map, names, per)
@@ -232,6 +235,14 @@ def _frames(kept: Bools, top: int) -> Markup:
         ).format(x=left, y=top, w=max(right - left, 1.5), h=_STRIP)
         for left, right in _kept_runs(kept)
     )
+
+
+def _axis(foot: int, steps: int) -> Markup:
+    """Return the numbers of the first and the last step."""
+    return Markup(
+        '<text x="{left}" y="{y}">step 1</text>'
+        '<text x="{right}" y="{y}" text-anchor="end">step {steps}</text>'
+    ).format(left=_NAMES, right=_NAMES + _PLOT, y=foot, steps=steps)
 
 
 def _legend(top: int) -> Markup:

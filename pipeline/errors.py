@@ -103,9 +103,14 @@ class Reason(StrEnum):
     #: Another number of features than the audit says, or a gap in a wide row.
     SEQUENCE_RAGGED = "sequence_ragged"
     STEPS_UNSORTED = "steps_unsorted"
-    STEP_NOT_NUMERIC = "step_not_numeric"
-    #: An empty cell, NaN or infinity within a sequence.
-    STEP_MISSING = "step_missing"
+    #: A row of JSON lines lacks a column that the encoding needs.
+    COLUMN_MISSING = "column_missing"
+    CELL_EMPTY = "cell_empty"
+    CELL_NOT_A_NUMBER = "cell_not_a_number"
+    #: NaN, infinity, or more than a network's numbers can hold.
+    CELL_NOT_FINITE = "cell_not_finite"
+    #: The encoding has no such level.
+    CATEGORY_UNKNOWN = "category_unknown"
     NON_FINITE_OUTPUT = "non_finite_output"
     NON_FINITE_MAP = "non_finite_map"
     ZERO_GRADIENT = "zero_gradient"

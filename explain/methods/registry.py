@@ -49,6 +49,8 @@ _CLASSES: dict[str, tuple[str, str]] = {
         "explain.sequences.hierarchical_occlusion",
         "HierarchicalOcclusion",
     ),
+    "tree_shap": ("explain.tables.tree_shap", "TreeShap"),
+    "deeplift": ("explain.tables.deeplift", "DeepLift"),
 }
 
 

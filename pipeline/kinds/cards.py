@@ -2,11 +2,12 @@
 """Every kind of items beside images, by the name that audits use. No torch here."""
 
 from pipeline.kinds.card import KindCard
-from pipeline.kinds.sequence_card import SEQUENCE_KIND
+from pipeline.kinds.sequence_card import SEQUENCE_CARD
+from pipeline.kinds.table_card import TABLE_CARD
 
 __all__ = ["KIND_CARDS", "KindCard"]
 
-_CARDS: tuple[KindCard, ...] = (SEQUENCE_KIND,)
+_CARDS: tuple[KindCard, ...] = (SEQUENCE_CARD, TABLE_CARD)
 
 #: In the order in which they are listed.
 KIND_CARDS: dict[str, KindCard] = {card.name: card for card in _CARDS}

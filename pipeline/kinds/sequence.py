@@ -15,7 +15,7 @@ from explain.parameters import resolved
 from explain.sequences.content import FEATURE, STEP, SequenceContent
 from pipeline.errors import ItemError, ModelError, Reason, SpecError
 from pipeline.kinds.kind import UnitMap
-from pipeline.kinds.sequence_card import SEQUENCE_KIND
+from pipeline.kinds.sequence_card import SEQUENCE_CARD
 from pipeline.kinds.sequence_decoding import (
     Numbers,
     long_values,
@@ -56,7 +56,7 @@ class SequenceKind:
     mean: Numbers
     std: Numbers
     max_steps: int
-    card = SEQUENCE_KIND
+    card = SEQUENCE_CARD
 
     @classmethod
     def open(cls, spec: AuditSpec) -> "SequenceKind":
@@ -66,7 +66,7 @@ class SequenceKind:
             SpecError: an option does not fit the columns.
         """
         options: dict[str, Any] = resolved(
-            "kind 'sequence'", SEQUENCE_KIND.options, spec.data.options
+            "kind 'sequence'", SEQUENCE_CARD.options, spec.data.options
         )
         columns = spec.data.columns
         _require_columns(columns, options["per"])
@@ -91,7 +91,7 @@ class SequenceKind:
         with np.errstate(over="ignore"):
             narrow = values.astype(np.float32)
         if not np.isfinite(narrow).all():
-            raise ItemError(Reason.STEP_MISSING)
+            raise ItemError(Reason.CELL_NOT_FINITE)
         return SequenceContent.of(narrow, per=self.per, baseline=self.baseline)
 
     def values(self, record: Record) -> Numbers:
@@ -113,7 +113,7 @@ class SequenceKind:
         if len(values) > self.max_steps:
             raise ItemError(Reason.SEQUENCE_TOO_LONG)
         if not np.isfinite(values).all():
-            raise ItemError(Reason.STEP_MISSING)
+            raise ItemError(Reason.CELL_NOT_FINITE)
         return values
 
     def truth(

@@ -6,7 +6,7 @@ from explain.parameters import Parameter
 from explain.sequences.content import BASELINES, PER
 from pipeline.kinds.card import KindCard
 
-SEQUENCE_KIND = KindCard(
+SEQUENCE_CARD = KindCard(
     name=SEQUENCE,
     title="sequences",
     map_kind="steps",

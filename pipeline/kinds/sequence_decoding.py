@@ -93,7 +93,7 @@ def require_rising(rows: Sequence[Row], column: str) -> None:
     """
     times = [row.get(column) for row in rows]
     if None in times:
-        raise ItemError(Reason.STEP_MISSING)
+        raise ItemError(Reason.CELL_EMPTY)
     try:
         keys: list[Any] = [_number(time) for time in times]
     except ItemError:
@@ -120,13 +120,13 @@ def _number(cell: Any) -> float:
         ItemError: it is empty, NaN, infinite or no number.
     """
     if cell is None:
-        raise ItemError(Reason.STEP_MISSING)
+        raise ItemError(Reason.CELL_EMPTY)
     if isinstance(cell, bool) or (isinstance(cell, str) and "_" in cell):
-        raise ItemError(Reason.STEP_NOT_NUMERIC)
+        raise ItemError(Reason.CELL_NOT_A_NUMBER)
     try:
         value = float(cell)
     except (TypeError, ValueError, OverflowError) as exc:
-        raise ItemError(Reason.STEP_NOT_NUMERIC) from exc
+        raise ItemError(Reason.CELL_NOT_A_NUMBER) from exc
     if not math.isfinite(value):
-        raise ItemError(Reason.STEP_MISSING)
+        raise ItemError(Reason.CELL_NOT_FINITE)
     return value

@@ -51,5 +51,6 @@ SEQUENCE_CARD = KindCard(
     },
     suffixes=(".npy",),
     column="features",
+    baseline="zero, or the sequence's own mean of each feature",
     home=("pipeline.kinds.sequence", "SequenceKind"),
 )

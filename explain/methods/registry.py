@@ -47,6 +47,14 @@ _CLASSES: dict[str, tuple[str, str]] = {
         "TextGenericAttention",
     ),
     "text_hierarchy": ("explain.text.hierarchy", "TextHierarchy"),
+    "hidden_state_gradient": (
+        "explain.sequences.hidden_state",
+        "HiddenStateGradient",
+    ),
+    "hierarchical_occlusion": (
+        "explain.sequences.hierarchical_occlusion",
+        "HierarchicalOcclusion",
+    ),
     "tree_shap": ("explain.tables.tree_shap", "TreeShap"),
     "deeplift": ("explain.tables.deeplift", "DeepLift"),
 }

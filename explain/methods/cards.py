@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each method computes, in words and without torch."""
 
+from explain.graphs.cards import GRAPH_CARDS
 from explain.methods.attention_cards import ATTENTION_CARDS
 from explain.methods.cam_cards import CAM_CARDS
 from explain.methods.card import MethodCard
@@ -12,5 +13,11 @@ __all__ = ["METHODS", "MethodCard"]
 #: Every method by the name that an audit uses.
 METHODS: dict[str, MethodCard] = {
     card.name: card
-    for card in (*CAM_CARDS, *ATTENTION_CARDS, *PIXEL_CARDS, *PERTURBATION_CARDS)
+    for card in (
+        *CAM_CARDS,
+        *ATTENTION_CARDS,
+        *PIXEL_CARDS,
+        *PERTURBATION_CARDS,
+        *GRAPH_CARDS,
+    )
 }

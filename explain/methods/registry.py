@@ -39,6 +39,8 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "occlusion": ("explain.methods.occlusion", "Occlusion"),
     "rise": ("explain.methods.rise", "Rise"),
     "lime": ("explain.methods.lime", "Lime"),
+    "gnn_explainer": ("explain.graphs.gnn_explainer", "GnnExplainer"),
+    "graph_attention": ("explain.graphs.graph_attention", "GraphAttention"),
     "kernelshap": ("explain.methods.kernelshap", "KernelShap"),
 }
 

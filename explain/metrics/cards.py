@@ -7,6 +7,7 @@ from typing import Any
 from explain.metrics import (
     failure_cards,
     faithfulness_cards,
+    fidelity_cards,
     localisation_cards,
     map_cards,
     randomisation_cards,
@@ -41,6 +42,7 @@ METRICS: dict[str, MetricCard] = {
     card.name: card
     for card in (
         *faithfulness_cards.CARDS,
+        *fidelity_cards.CARDS,
         *map_cards.COMPLETENESS_CARDS,
         *sensitivity_cards.CARDS,
         *localisation_cards.CARDS,

@@ -154,4 +154,23 @@ _SEMANTIC = PolicyCard(
     },
 )
 
-CARDS = (_MULTI_PEAK, _SEMANTIC, _MEDICAL, _DOCUMENTS, _DRIVING, _SATELLITE)
+_CONNECTED = PolicyCard(
+    name="connected",
+    rule=(
+        "One connected piece: the highest unit, and then the highest positive unit that"
+        " touches what is kept, until ceil(keep * n) units are kept or none touches;"
+        " equal values by lowest index. For graphs, whose edges touch at nodes and"
+        " nodes at edges."
+    ),
+    source=(
+        "Prim 1957, Shortest connection networks and some generalizations, principle 1,"
+        " with values of units"
+    ),
+    parameters={
+        "keep": Parameter(
+            meaning="the fraction of units to keep", default=0.10, above=0, high=1
+        )
+    },
+)
+
+CARDS = (_MULTI_PEAK, _SEMANTIC, _MEDICAL, _DOCUMENTS, _DRIVING, _SATELLITE, _CONNECTED)

@@ -91,7 +91,15 @@ class Explainer:
 
         Shape: inputs (N, C, H, W), targets (N,) int64 or None for the predicted.
         """
-        attribution = self.explain(inputs, targets, context)
+        return self.cut(self.explain(inputs, targets, context), inputs, context)
+
+    def cut(
+        self, attribution: Attribution, inputs: Tensor, context: ItemContext
+    ) -> Thresholded:
+        """Return an attribution at its stored resolution cut, from what is stored.
+
+        Shape: inputs (N, C, H, W), those that were explained.
+        """
         probabilities = target_probability(attribution.logits, attribution.targets)
         stored = quantise(attribution.maps)
         maps = upsample(dequantise(stored), (inputs.shape[2], inputs.shape[3]))

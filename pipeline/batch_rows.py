@@ -60,6 +60,7 @@ class RowWriter:
         self._target_rule = plan.target
         self._method = plan.method_name
         self._policy = plan.policy_name
+        self._map_kind = plan.map_kind
 
     def rows(
         self, slots: Sequence[PreparedItem | None], measured: MeasuredBatch | None
@@ -120,6 +121,8 @@ class RowWriter:
             "target_rule": self._target_rule,
             "policy": self._policy,
             "label": slot.label,
+            "map_kind": self._map_kind,
+            "axis_labels": slot.axis_labels,
         }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from explain.kinds import IMAGE
 from explain.metrics.cards import METRICS
 from ledger.canonical import canonical_bytes
 from pipeline.domain import ItemResult
@@ -49,6 +50,7 @@ def spec_digest(spec: "AuditSpec", plan: "RunPlan") -> str:
     for key, usual in (("dtype", "float32"), ("compile", False)):
         if content["run"][key] == usual:
             del content["run"][key]
+    _leave_out_kind(content, plan)
     content["explain"]["parameters"] = plan.method_arguments
     for name in spec.explain.remedies:
         content["explain"][name] = plan.remedies.get(name)
@@ -58,6 +60,24 @@ def spec_digest(spec: "AuditSpec", plan: "RunPlan") -> str:
         "parameters": plan.policy_arguments,
     }
     return hashlib.sha256(canonical_bytes(_exact(content))).hexdigest()
+
+
+def _leave_out_kind(content: dict[str, Any], plan: "RunPlan") -> None:
+    """What only items beside images have is left out of others' specs.
+
+    Files beside the weights enter by their digests, as they may lie anywhere.
+    """
+    for name in ("tokenizer", "encoding"):
+        del content["model"][name]
+    data, columns = content["data"], content["data"]["columns"]
+    for name, usual in (("text", None), ("features", []), ("id", None), ("step", None)):
+        if columns[name] == usual:
+            del columns[name]
+    if plan.kind == IMAGE:
+        del data["kind"], data["options"]
+        return
+    data["options"] = plan.kind_options
+    content["model"]["files"] = plan.files
 
 
 def _asked(name: str, given: Mapping[str, Any]) -> Any:

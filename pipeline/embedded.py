@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ledger.entries import Action
 from ledger.key_file import load_signing_key
-from pipeline.executor import Executor
+from pipeline.any_executor import AnyExecutor
 from pipeline.finalising import finalise
 from pipeline.planning import PreparedAudit
 from pipeline.run_context import RunContext, make_context
@@ -71,7 +71,7 @@ def open_embedded(services: Services) -> None:
 def run_embedded(
     services: Services,
     run_id: str,
-    executor: Executor,
+    executor: AnyExecutor,
     *,
     stop: Callable[[], bool] = lambda: False,
     on_items: Callable[[int], None] = lambda _count: None,

@@ -95,6 +95,8 @@ class Reason(StrEnum):
     KILLED_WORKER = "killed_worker"
     #: The computation failed twice with this item alone in the batch.
     BROKE_COMPUTATION = "broke_computation"
+    #: A row of a table is damaged, or not what it was when it was listed.
+    ROW_UNREADABLE = "row_unreadable"
     NON_FINITE_OUTPUT = "non_finite_output"
     NON_FINITE_MAP = "non_finite_map"
     ZERO_GRADIENT = "zero_gradient"

@@ -4,16 +4,22 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from explain.kinds import IMAGE
+from pipeline.any_executor import AnyExecutor
 from pipeline.engine import Engine
 from pipeline.errors import ModelError
 from pipeline.executor import Executor
+from pipeline.kinds.kind import open_kind
 from pipeline.models.loading import load_model
 from pipeline.networks import Network, NetworkCache, NetworkKey
 from pipeline.paths import AllowedRoots
 from pipeline.precision import require_precision
 from pipeline.run_plan import RunPlan
 from pipeline.spec import HUB, AuditSpec
+from pipeline.unit_executor import UnitExecutor
+from pipeline.unit_planning import file_digests
 
 
 def weights_path(spec: AuditSpec, roots: AllowedRoots) -> Path | None:
@@ -33,7 +39,7 @@ def build_executor(
     plugins: bool,
     roots: AllowedRoots,
     cache: NetworkCache | None = None,
-) -> Executor:
+) -> AnyExecutor:
     """Return an executor for a stored run, its weights checked against the run's.
 
     Args:
@@ -53,14 +59,19 @@ def build_executor(
     """
     weights = weights_path(spec, roots)
 
+    if plan.kind != IMAGE:
+        return _unit_executor(
+            spec,
+            plan,
+            device=device,
+            model_sha256=model_sha256,
+            plugins=plugins,
+            weights=weights,
+            cache=cache,
+        )
+
     def load() -> Network:
-        model = load_model(spec.model, weights=weights, plugins=plugins)
-        if model.sha256 != model_sha256:
-            raise ModelError(
-                f"The weights have SHA-256 {model.sha256}, but the run was planned "
-                f"with {model_sha256}; the file was changed since."
-            )
-        module = model.module.to(device)
+        module = _loaded(spec, weights, model_sha256, plugins=plugins).to(device)
         if plan.is_plain:
             return Network(module=module)
         engine = Engine(plan, module, device)
@@ -81,3 +92,55 @@ def build_executor(
     )
     network = cache.get(key, load)
     return Executor(plan, network.module, device, layer=network.layer)
+
+
+def _loaded(
+    spec: AuditSpec, weights: Path | None, sha256: str, *, plugins: bool
+) -> nn.Module:
+    """Return the network, its weights checked against the run's.
+
+    Raises:
+        ModelError: they are others.
+    """
+    model = load_model(spec.model, weights=weights, plugins=plugins)
+    if model.sha256 != sha256:
+        raise ModelError(
+            f"The weights have SHA-256 {model.sha256}, but the run was planned "
+            f"with {sha256}; the file was changed since."
+        )
+    return model.module
+
+
+def _unit_executor(
+    spec: AuditSpec,
+    plan: RunPlan,
+    *,
+    device: torch.device,
+    model_sha256: str,
+    plugins: bool,
+    weights: Path | None,
+    cache: NetworkCache | None,
+) -> UnitExecutor:
+    """Return the executor of a run whose items are no images."""
+    for name, digest in file_digests(spec).items():
+        if plan.files.get(name) != digest:
+            raise ModelError(
+                f"The file of model.{name} has SHA-256 {digest}, but the run was"
+                f" planned with {plan.files.get(name)}; it was changed since."
+            )
+
+    def load() -> Network:
+        module = _loaded(spec, weights, model_sha256, plugins=plugins)
+        return Network(module=module.to(device))
+
+    if cache is None:
+        network = load()
+    else:
+        key = NetworkKey(
+            sha256=model_sha256,
+            source=spec.model.source,
+            arguments=tuple(sorted(spec.model.arguments.items())),
+            device=str(device),
+        )
+        network = cache.get(key, load)
+    return UnitExecutor(plan, network.module, device, open_kind(spec))

@@ -25,6 +25,7 @@ from pipeline.finaliser_end import ended_in_order
 from pipeline.finaliser_keeper import FinaliserKeeper
 from pipeline.gathering import item_rows, new_aggregate
 from pipeline.item_names import failed_items, item_names
+from pipeline.item_pictures import ItemPictures
 from pipeline.judging import judge_closely
 from pipeline.level_curves import MULTI_LEVEL, level_curve
 from pipeline.reports.breakdowns import breakdowns_of
@@ -41,17 +42,14 @@ from pipeline.reports.inputs import (
     Timings,
     Verdict,
 )
-from pipeline.reports.pictures import encoded
 from pipeline.run_change import RunChange
-from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.signing import write_signed_checkpoint
 from pipeline.spec import AuditSpec
-from pipeline.stored_items import ItemLookup, pixels_of
+from pipeline.stored_items import ItemLookup
 from storage.engine import epoch_now, reading
 from storage.errors import FencedOutError
 from storage.finalisers import claim_finaliser, finish_run
-from storage.manifests import find_location
 from storage.runs import get_run, list_shards
 from storage.states import ItemStatus, RunState, ShardState
 from storage.tables import AuditTable, RunTable, ShardTable
@@ -335,11 +333,9 @@ def _pictures(
     inputs: ReportInputs,
     keeper: FinaliserKeeper,
 ) -> dict[int, list[Picture]]:
-    spec = AuditSpec.model_validate(run.spec)
     if inputs.gallery_mode == "none":
         return {}
-    plan = RunPlan.from_json(run.plan)
-    reader = services.reader(services.roots_noted(plan.roots))
+    drawn = ItemPictures(services, run, inputs.gallery_mode)
     lookup = ItemLookup(services, shards)
     pictures: dict[int, list[Picture]] = {}
     for index in sorted({pick.row.item_index for pick in inputs.gallery.picks}):
@@ -347,11 +343,7 @@ def _pictures(
         result = lookup.find(index)
         if result is None or not result.map_bytes:
             continue
-        shown = inputs.gallery_mode == "images"
-        location = find_location(services.engine, run.id, str(index)) if shown else None
-        pixels = pixels_of(result, location, spec=spec, plan=plan, reader=reader)
-        mode = inputs.gallery_mode if pixels.image is not None else "maps"
-        pictures[index] = encoded(pixels, mode)
+        pictures[index] = drawn.of(result)
     return pictures
 
 

@@ -4,12 +4,15 @@
 from dataclasses import dataclass
 from typing import Any
 
+from explain.kinds import IMAGE
 from ledger.entries import Action
 from pipeline.deeds import record_deed
 from pipeline.domain import ItemResult
 from pipeline.item_finding import require_item
+from pipeline.item_pictures import ItemPictures
 from pipeline.labels import ClassNames
 from pipeline.reports.formats import number
+from pipeline.reports.item_page import item_page
 from pipeline.reports.pictures import panel_png
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
@@ -23,10 +26,17 @@ from storage.tables import LocationTable, RunTable, ShardTable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemView:
-    """What `affidavit show` prints, and the overlay as PNG bytes if there is a map."""
+    """What `affidavit show` prints, and the picture of the explanation, if any.
+
+    Attributes:
+        document: The numbers.
+        picture: PNG bytes of an image's overlay, or the HTML page of another kind.
+        suffix: Of the picture's file.
+    """
 
     document: dict[str, Any]
-    png: bytes | None
+    picture: bytes | None
+    suffix: str
 
 
 def view_item(services: Services, run: RunTable, item: str) -> ItemView:
@@ -48,7 +58,11 @@ def view_item(services: Services, run: RunTable, item: str) -> ItemView:
         services, run, location, result, lookup.shard_of(location.item_index)
     )
     record_deed(services, Action.ITEM_READ, f"run/{run.id}/item/{location.item_id}")
-    return ItemView(document=document, png=_png(services, run, location, result))
+    if RunPlan.from_json(run.plan).kind != IMAGE:
+        page = _page(services, run, document, result)
+        return ItemView(document=document, picture=page, suffix=".html")
+    png = _png(services, run, location, result)
+    return ItemView(document=document, picture=png, suffix=".png")
 
 
 def _document(
@@ -105,9 +119,9 @@ def _png(
     services: Services, run: RunTable, location: LocationTable, result: ItemResult
 ) -> bytes | None:
     spec = AuditSpec.model_validate(run.spec)
-    if not result.map_bytes or spec.gallery == "none":
-        return None
     plan = RunPlan.from_json(run.plan)
+    if not result.map_bytes or spec.gallery == "none" or plan.kind != IMAGE:
+        return None
     shown = location if spec.gallery == "images" else None
     reader = services.reader(services.roots_noted(plan.roots))
     pixels = pixels_of(result, shown, spec=spec, plan=plan, reader=reader)
@@ -120,6 +134,14 @@ def _png(
     ]
     mode: Gallery = "images" if pixels.image is not None else "maps"
     return panel_png(pixels, mode, caption)
+
+
+def _page(
+    services: Services, run: RunTable, document: dict[str, Any], result: ItemResult
+) -> bytes | None:
+    spec = AuditSpec.model_validate(run.spec)
+    pictures = ItemPictures(services, run, spec.gallery).of(result)
+    return item_page(document, pictures) if pictures else None
 
 
 def _method(result: ItemResult, plan: RunPlan) -> str:

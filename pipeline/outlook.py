@@ -8,6 +8,7 @@ can have is warned of. Both would otherwise show after hours of work.
 from collections.abc import Iterator
 from functools import lru_cache
 
+from explain.kinds import IMAGE
 from explain.metrics.cards import METRICS
 from pipeline.domain import SourceItem
 from pipeline.errors import ItemError, SpecError
@@ -18,7 +19,7 @@ from pipeline.spec import AuditSpec
 #: Distinct labels whose class is remembered; data sets of more have them looked up.
 REMEMBERED_LABELS = 10_000
 
-_TABLES = frozenset({"csv", "parquet"})
+_TABLES = frozenset({"csv", "jsonl", "parquet"})
 
 
 def refuse_without_labels(spec: AuditSpec, source: Source) -> None:
@@ -71,6 +72,9 @@ class ForeseenSource:
         self._source = source
         self._spec = spec
         self._classes = classes
+        # A file of another kind may hold the marks itself.
+        columns = spec.data.columns
+        self._marks_inside = spec.data.kind != IMAGE and columns.mask is not None
         self._is_class = lru_cache(REMEMBERED_LABELS)(self._looked_up)
         self._total = self._labelled = self._usable = self._masked = 0
 
@@ -91,7 +95,7 @@ class ForeseenSource:
             if item.label:
                 self._labelled += 1
                 self._usable += self._is_class(item.label)
-            self._masked += bool(item.mask_uri)
+            self._masked += bool(item.mask_uri) or self._marks_inside
             yield item
         self._refuse_hopeless()
 

@@ -3,17 +3,23 @@
 
 import json
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
 from explain.architectures import TappedLayer
+from explain.kinds import IMAGE
 from explain.methods import METHODS, resolve_tap
+from explain.methods.card import MethodCard
+from explain.methods.gated_parameters import for_gates
 from explain.metrics.cards import METRICS, cost_of
 from explain.parameters import resolved
 from explain.remedies.cards import REMEDIES
 from explain.thresholds import POLICIES
 from pipeline.errors import SpecError
+from pipeline.kinds.cards import KIND_CARDS
 from pipeline.labels import ClassNames
 from pipeline.paths import AllowedRoots
 from pipeline.policies import planned_arguments
@@ -52,15 +58,14 @@ def draft_plan(
     run, explain, threshold = spec.run, spec.explain, spec.threshold
     method, policy = METHODS[explain.method], POLICIES[threshold.policy]
     arguments = planned_arguments(threshold)
+    images = spec.data.kind == IMAGE
     asked = dict(spec.asked_metrics)
     cost = cost_of(asked)
     draft = RunPlan(
         layer=layer.name if layer is not None else "",
         layer_reason=layer.reason if layer is not None else "the method taps no layer",
         method=explain.method,
-        method_arguments=resolved(
-            f"method {method.name!r}", method.parameters, explain.parameters
-        ),
+        method_arguments=_method_arguments(spec, method),
         remedies={
             name: resolved(f"remedy {name!r}", REMEDIES[name].parameters, given)
             for name, given in explain.remedies.items()
@@ -90,8 +95,8 @@ def draft_plan(
         seed=run.seed,
         input_shape=list(shape),
         map_shape=[],
-        mean=list(spec.model.preprocess.mean),
-        std=list(spec.model.preprocess.std),
+        mean=list(spec.model.preprocess.mean) if images else [0.0],
+        std=list(spec.model.preprocess.std) if images else [1.0],
         class_count=0,
         classes=None,
         roots=[str(root) for root in roots.roots],
@@ -99,9 +104,26 @@ def draft_plan(
         item_seconds=None,
         shard_size=0,
         versions=software_versions(),
+        kind=spec.data.kind,
+        map_kind="pixels" if images else KIND_CARDS[spec.data.kind].map_kind,
+        kind_options={} if images else _options(spec),
     )
     # What came through the database as JSON must equal what was planned.
     return RunPlan.from_json(json.loads(json.dumps(draft.to_json())))
+
+
+def _method_arguments(spec: AuditSpec, method: MethodCard) -> dict[str, Any]:
+    given: Mapping[str, Any] = spec.explain.parameters
+    owner = f"method {method.name!r}"
+    if spec.data.kind != IMAGE:
+        given = for_gates(owner, method.parameters, given)
+    return resolved(owner, method.parameters, given)
+
+
+def _options(spec: AuditSpec) -> dict[str, Any]:
+    kind = spec.data.kind
+    declared = KIND_CARDS[kind].options
+    return resolved(f"kind {kind!r}", declared, spec.data.options)
 
 
 def _cores() -> int:

@@ -12,6 +12,8 @@ from explain.errors import (
     InvalidParameterError,
     UnsupportedModelError,
 )
+from explain.kinds import IMAGE
+from pipeline.any_executor import AnyExecutor
 from pipeline.batch_search import (
     MOST_PASSES,
     BatchChoice,
@@ -24,6 +26,7 @@ from pipeline.engine import Engine
 from pipeline.errors import ModelError, SpecError
 from pipeline.executor import Executor
 from pipeline.executor_building import weights_path
+from pipeline.kinds.kind import open_kind
 from pipeline.labels import ClassNames
 from pipeline.models.loading import LoadedModel, load_model
 from pipeline.outlook import ForeseenSource
@@ -44,6 +47,8 @@ from pipeline.shard_sizing import shard_size
 from pipeline.sources.source import Source
 from pipeline.spec import AuditSpec
 from pipeline.spec_checks import CheckedSpec, check_spec
+from pipeline.unit_executor import UnitExecutor
+from pipeline.unit_planning import planned_units
 
 #: Bytes of an item in the artifact beside its map, and of one metric's value, measured
 #: on 256-item shards.
@@ -73,7 +78,7 @@ class PreparedAudit:
     model_sha256: str
     source: Source
     foreseen: ForeseenSource
-    executor: Executor
+    executor: AnyExecutor
 
 
 def prepare(
@@ -129,6 +134,8 @@ def prepare_checked(
         weights=weights_path(resolved, roots),
         plugins=services.settings.plugins,
     )
+    if resolved.data.kind != IMAGE:
+        return _prepared_units(services, checked, model, chosen, for_device)
     history = PlanHistory(services)
     with told_as_sentences(resolved):
         plan = _probed(resolved, model, chosen, roots)
@@ -138,17 +145,41 @@ def prepare_checked(
             plan = with_precision(services, checked, plan, engine, model.module, chosen)
     plan = replace(plan, device=for_device or plan.device)
     plan = _with_shard_size(history, plan, resolved, model.sha256)
+    executor = Executor(plan, model.module, chosen, layer=engine.layer)
+    return _prepared(checked, plan, model.sha256, executor)
+
+
+def _prepared_units(
+    services: Services,
+    checked: CheckedSpec,
+    model: LoadedModel,
+    device: torch.device,
+    for_device: str | None,
+) -> PreparedAudit:
+    """Return an audit of items that are no images, explained once to be checked."""
+    kind = open_kind(checked.resolved)
+    with told_as_sentences(checked.resolved):
+        plan = planned_units(services, checked, model.module, device, kind)
+    plan = replace(plan, device=for_device or plan.device)
+    plan = _with_shard_size(PlanHistory(services), plan, checked.resolved, model.sha256)
+    executor = UnitExecutor(plan, model.module, device, kind)
+    return _prepared(checked, plan, model.sha256, executor)
+
+
+def _prepared(
+    checked: CheckedSpec, plan: RunPlan, model_sha256: str, executor: AnyExecutor
+) -> PreparedAudit:
     classes = ClassNames(plan.classes, count=plan.class_count)
-    foreseen = ForeseenSource(checked.source, written, classes)
+    foreseen = ForeseenSource(checked.source, checked.written, classes)
     return PreparedAudit(
-        written=written,
-        resolved=resolved,
+        written=checked.written,
+        resolved=checked.resolved,
         plan=plan,
-        spec_sha256=spec_digest(written, plan),
-        model_sha256=model.sha256,
+        spec_sha256=spec_digest(checked.written, plan),
+        model_sha256=model_sha256,
         source=foreseen,
         foreseen=foreseen,
-        executor=Executor(plan, model.module, chosen, layer=engine.layer),
+        executor=executor,
     )
 
 

@@ -7,7 +7,7 @@ on the prepared item, never as an exception.
 
 import hashlib
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ from pipeline.memory_budget import MemoryBudget
 from pipeline.reading import ItemReader
 from pipeline.spec import PreprocessSpec
 
+if TYPE_CHECKING:
+    from explain.gates import Content
+
 #: What a failure to read means when it is the mask's.
 _MASK_REASONS = {
     Reason.FILE_MISSING: Reason.MASK_MISSING,
@@ -38,21 +41,32 @@ _MASK_REASONS = {
 class PreparedItem:
     """One item as arrays, or the reason why there are none.
 
-    Shape: pixels (C, H, W) float32, normalised; truth (H, W) bool.
+    An image has pixels, an item of another kind has content: it is seen through gates.
+
+    Shape: pixels (C, H, W) float32, normalised; truth (H, W) bool, or a bool a unit.
     """
 
     item: ManifestItem
     content_sha256: str | None = None
     truth_sha256: str | None = None
     pixels: npt.NDArray[np.float32] | None = None
+    content: "Content | None" = None
+    axis_labels: tuple[str, ...] = ()
     truth: npt.NDArray[np.bool_] | None = None
     label: int | None = None
     reason: Reason | None = None
 
     @property
-    def has_pixels(self) -> bool:
+    def has_input(self) -> bool:
         """Whether there is something to explain."""
-        return self.pixels is not None
+        return self.pixels is not None or self.content is not None
+
+
+class Preparer(Protocol):
+    """Prepares the items of one run, in threads."""
+
+    def prepare(self, item: ManifestItem) -> PreparedItem:
+        """Return the item as arrays, or with the reason why not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +96,12 @@ class ItemPreparer:
         try:
             data = self._read(item)
             digest = hashlib.sha256(data).hexdigest()
-            label = self._label(item)
+            label = label_of(
+                item,
+                self.classes,
+                required=self.label_required,
+                strict=self.strict_labels,
+            )
             limits = self.reader.limits
             with decoded(data, limits=limits, budget=self.budget) as image:
                 size = image.size
@@ -114,18 +133,6 @@ class ItemPreparer:
             item.uri, expected_size=item.size_bytes, expected_version=item.version
         )
 
-    def _label(self, item: ManifestItem) -> int | None:
-        if not item.label:
-            if self.label_required:
-                raise ItemError(Reason.LABEL_MISSING)
-            return None
-        try:
-            return self.classes.index_of(item.label)
-        except ItemError:
-            if self.strict_labels or self.label_required:
-                raise
-            return None
-
     def _mask(self, item: ManifestItem) -> "_Mask | None":
         if not item.mask_uri:
             if self.mask_required:
@@ -142,6 +149,32 @@ class ItemPreparer:
             mask.data, size, limits=self.reader.limits, budget=self.budget
         )
         return preprocess_mask(picture, self.preprocess)
+
+
+def label_of(
+    item: ManifestItem, classes: ClassNames, *, required: bool, strict: bool
+) -> int | None:
+    """Return the class that the item's label names, None where it has none.
+
+    Args:
+        item: The item.
+        classes: The network's classes.
+        required: Whether an item without a label fails.
+        strict: Whether an unknown label fails.
+
+    Raises:
+        ItemError: the label is missing or unknown.
+    """
+    if not item.label:
+        if required:
+            raise ItemError(Reason.LABEL_MISSING)
+        return None
+    try:
+        return classes.index_of(item.label)
+    except ItemError:
+        if strict or required:
+            raise
+        return None
 
 
 class _Mask(NamedTuple):

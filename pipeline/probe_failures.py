@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from explain.kinds import IMAGE, KINDS
 from pipeline.errors import ModelError, SpecError
 from pipeline.spec import AuditSpec
 
@@ -14,6 +15,10 @@ _NO_MEMORY = (
     "out of memory",
     "alloc_cpu",
 )
+
+
+#: What in the spec is to be looked at first.
+_BLAMED = dict.fromkeys(KINDS, "data.columns") | {IMAGE: "model.preprocess"}
 
 
 @contextmanager
@@ -27,10 +32,13 @@ def told_as_sentences(spec: AuditSpec) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as exc:
-        height, width = spec.model.preprocess.size
         size = spec.run.batch_size
         count = "" if size == "auto" else f"{size} "
-        batch = f"a batch of {count}inputs of {height} x {width} pixels"
+        if spec.data.kind == IMAGE:
+            height, width = spec.model.preprocess.size
+            batch = f"a batch of {count}inputs of {height} x {width} pixels"
+        else:
+            batch = f"a batch of {count}items of kind {spec.data.kind}"
         text = str(exc)
         if isinstance(exc, MemoryError) or any(sign in text for sign in _NO_MEMORY):
             raise SpecError(
@@ -39,6 +47,6 @@ def told_as_sentences(spec: AuditSpec) -> Iterator[None]:
             ) from exc
         first = (text.strip().splitlines() or [type(exc).__name__])[0].rstrip(".")
         raise ModelError(
-            f"The network fails on {batch}: {first}; check model.preprocess and "
-            "model.arguments."
+            f"The network fails on {batch}: {first}; check {_BLAMED[spec.data.kind]}"
+            " and model.arguments."
         ) from exc

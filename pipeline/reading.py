@@ -83,14 +83,79 @@ class ItemReader:
         self.on_bytes(len(data))
         return data
 
-    def _read_file(self, uri: str, size: int | None, version: str | None) -> bytes:
+    def read_range(
+        self, uri: str, start: int, stop: int, expected_version: str | None = None
+    ) -> bytes:
+        """Return some bytes of a file, fewer where it ends before.
+
+        The file itself may be of any size; the range may not.
+
+        Raises:
+            ItemError, InfrastructureError: as `read`.
+        """
+        if stop - start > self.limits.max_bytes:
+            raise ItemError(Reason.FILE_TOO_LARGE)
+        if is_remote(uri):
+            data = self._object_range(uri, start, stop, expected_version)
+        else:
+            data = self._file_range(uri, start, stop, expected_version)
+        self.on_bytes(len(data))
+        return data
+
+    def checked_path(self, uri: str, expected_version: str | None = None) -> Path:
+        """Return a local file that is what the manifest meant, for who reads parts.
+
+        Raises:
+            ItemError, InfrastructureError: as `read`; also where it is not local.
+        """
+        if is_remote(uri):
+            raise ItemError(Reason.FILE_UNREADABLE)
+        self._file_range(uri, 0, 1, expected_version)
+        return Path(uri)
+
+    def _file_range(
+        self, uri: str, start: int, stop: int, version: str | None
+    ) -> bytes:
+        path = self._allowed(uri)
+        try:
+            with open(path, "rb", opener=_open_descriptor) as file:
+                facts = os.fstat(file.fileno())
+                if not stat.S_ISREG(facts.st_mode):
+                    raise ItemError(Reason.FILE_UNREADABLE)
+                if version not in {None, mtime_version(facts.st_mtime_ns)}:
+                    raise ItemError(Reason.FILE_CHANGED)
+                return os.pread(file.fileno(), stop - start, start)
+        except OSError as exc:
+            raise self._local_failure(path, exc) from exc
+
+    def _object_range(
+        self, uri: str, start: int, stop: int, version: str | None
+    ) -> bytes:
+        client = self._s3()
+        bucket, key = split_s3_uri(uri)
+        try:
+            answer = client.get_object(
+                Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}"
+            )
+            with closing(answer["Body"]) as body:
+                if version not in {None, etag_version(answer.get("ETag"))}:
+                    raise ItemError(Reason.FILE_CHANGED)
+                data: bytes = body.read()
+        except S3_FAILURES as exc:
+            raise item_failure(exc) from exc
+        return data
+
+    def _allowed(self, uri: str) -> Path:
         try:
             # Manifest rows are absolute, so the base is never used.
-            path = self.roots.resolve(uri, base=Path("/"))
+            return self.roots.resolve(uri, base=Path("/"))
         except PathEscapeError as exc:
             raise ItemError(Reason.OUTSIDE_ALLOWED_ROOTS) from exc
         except SpecError as exc:
             raise ItemError(Reason.FILE_UNREADABLE) from exc
+
+    def _read_file(self, uri: str, size: int | None, version: str | None) -> bytes:
+        path = self._allowed(uri)
         try:
             with open(path, "rb", opener=_open_descriptor) as file:
                 facts = os.fstat(file.fileno())

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from pipeline.domain import ManifestItem
-from pipeline.preparing import ItemPreparer, PreparedItem
+from pipeline.preparing import PreparedItem, Preparer
 
 #: Batches that are read ahead of the one being computed.
 BATCHES_AHEAD = 2
@@ -27,7 +27,7 @@ class ReadAhead(Generic[T]):
 
     def __init__(
         self,
-        preparer: ItemPreparer,
+        preparer: Preparer,
         items: Sequence[ManifestItem],
         *,
         batch_size: int,

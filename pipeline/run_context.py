@@ -3,14 +3,18 @@
 
 from dataclasses import dataclass
 
-from pipeline.executor import Executor
+from explain.kinds import IMAGE
+from pipeline.any_executor import AnyExecutor
+from pipeline.kinds.kind import open_kind
 from pipeline.labels import ClassNames
 from pipeline.memory_budget import MemoryBudget
 from pipeline.paths import AllowedRoots
-from pipeline.preparing import ItemPreparer
+from pipeline.preparing import ItemPreparer, Preparer
+from pipeline.records import RecordReader
 from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.spec import AuditSpec
+from pipeline.unit_preparing import UnitPreparer
 from storage.tables import RunTable
 
 
@@ -23,8 +27,8 @@ class RunContext:
     plan: RunPlan
     spec_digest: str
     model_digest: str
-    executor: Executor
-    preparer: ItemPreparer
+    executor: AnyExecutor
+    preparer: Preparer
 
     @property
     def decode_threads(self) -> int:
@@ -35,7 +39,7 @@ class RunContext:
 def make_context(
     services: Services,
     run: RunTable,
-    executor: Executor,
+    executor: AnyExecutor,
     *,
     roots: AllowedRoots,
     budget: MemoryBudget | None = None,
@@ -52,7 +56,6 @@ def make_context(
     """
     spec = AuditSpec.model_validate(run.spec)
     plan = RunPlan.from_json(run.plan)
-    columns = spec.data.columns
     return RunContext(
         run_id=run.id,
         spec=spec,
@@ -60,13 +63,43 @@ def make_context(
         spec_digest=run.spec_digest,
         model_digest=run.model_digest,
         executor=executor,
-        preparer=ItemPreparer(
-            reader=services.reader(roots),
-            preprocess=spec.model.preprocess,
-            classes=ClassNames(plan.classes, count=plan.class_count),
+        preparer=preparer_of(services, spec, plan, roots=roots, budget=budget),
+    )
+
+
+def preparer_of(
+    services: Services,
+    spec: AuditSpec,
+    plan: RunPlan,
+    *,
+    roots: AllowedRoots,
+    budget: MemoryBudget | None = None,
+) -> Preparer:
+    """Return what reads the items of a run as its workers do.
+
+    Args:
+        services: How inputs are reached.
+        spec: The audit, with absolute paths.
+        plan: The plan.
+        roots: The folders that may be read.
+        budget: Bounds the memory of decoding; None gives one of its own.
+    """
+    classes = ClassNames(plan.classes, count=plan.class_count)
+    strict = spec.data.columns.label is not None
+    if plan.kind != IMAGE:
+        return UnitPreparer(
+            records=RecordReader(services.reader(roots)),
+            kind=open_kind(spec),
+            classes=classes,
             label_required=plan.target == "label",
-            mask_required=spec.threshold.keeps_given_regions,
-            strict_labels=columns.label is not None,
-            budget=budget or MemoryBudget(services.settings.decoding_bytes),
-        ),
+            strict_labels=strict,
+        )
+    return ItemPreparer(
+        reader=services.reader(roots),
+        preprocess=spec.model.preprocess,
+        classes=classes,
+        label_required=plan.target == "label",
+        mask_required=spec.threshold.keeps_given_regions,
+        strict_labels=strict,
+        budget=budget or MemoryBudget(services.settings.decoding_bytes),
     )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from explain.kinds import IMAGE
 from explain.methods.cards import METHODS
 from explain.parameters import Parameter
 from explain.remedies.cards import REMEDIES
@@ -59,6 +60,11 @@ class RunPlan:
         shard_size: Items in a shard.
         versions: Software that decides numbers.
         sanity: What the sanity gate found; None where the audit has none.
+        kind: What an item is.
+        map_kind: What the places of a map are, as artifacts name it.
+        kind_options: What the kind takes besides, defaults included.
+        files: SHA-256 of files that the network needs beside its weights, by their
+            key in the spec.
     """
 
     layer: str
@@ -97,6 +103,10 @@ class RunPlan:
     speed_source: str = "probe"
     batch_source: str = "spec"
     batch_trials: dict[str, float] = field(default_factory=dict)
+    kind: str = IMAGE
+    map_kind: str = "pixels"
+    kind_options: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_plain(self) -> bool:

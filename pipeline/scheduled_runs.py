@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ledger.entries import Action
+from pipeline.any_executor import AnyExecutor
 from pipeline.deeds import record_deed
 from pipeline.devices import pick_device
 from pipeline.embedded import create_embedded_run, open_embedded, run_embedded
-from pipeline.executor import Executor
 from pipeline.executor_building import build_executor
 from pipeline.incremental import wanted_items
 from pipeline.planning import prepare_checked
@@ -104,7 +104,7 @@ def _run_slot(
     stop: Callable[[], bool],
     on_start: Callable[[str], None],
 ) -> DueRun | None:
-    executors: list[Executor] = []
+    executors: list[AnyExecutor] = []
     warnings: list[str] = []
 
     def store(checked: CheckedSpec, incremental: bool) -> str:

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 import torch
 
 from explain.errors import ExplainError
+from pipeline.any_executor import AnyExecutor
 from pipeline.domain import ManifestItem
 from pipeline.errors import AuditError, Reason
-from pipeline.executor import Executor
-from pipeline.preparing import ItemPreparer, PreparedItem
+from pipeline.preparing import PreparedItem, Preparer
 from storage.leases import Claim
 from storage.suspects import name_item_in_work
 
@@ -49,8 +49,8 @@ class BlamedOnItemError(AuditError):
 def prepare_in_single_steps(
     engine: sa.Engine,
     claim: Claim,
-    preparer: ItemPreparer,
-    executor: Executor,
+    preparer: Preparer,
+    executor: AnyExecutor,
     items: Sequence[ManifestItem],
     *,
     batch_size: int,
@@ -75,7 +75,7 @@ def prepare_in_single_steps(
                 item_index=item.item_index,
             )
             prepared = preparer.prepare(item)
-            if prepared.pixels is not None:
+            if prepared.has_input:
                 _try(executor, prepared, place)
             batch.append(prepared)
         # What the whole batch does is no item's doing alone.
@@ -85,7 +85,7 @@ def prepare_in_single_steps(
         yield batch
 
 
-def _try(executor: Executor, prepared: PreparedItem, place: int) -> None:
+def _try(executor: AnyExecutor, prepared: PreparedItem, place: int) -> None:
     """Compute the item alone at its place in the batch; the result is dropped."""
     try:
         executor.try_alone(prepared, place)

@@ -13,12 +13,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from explain.errors import InvalidParameterError
+from explain.kinds import IMAGE, KINDS
 from explain.methods.cards import METHODS
 from explain.metrics.cards import METRICS, PROFILES, profile
 from explain.parameters import Parameter, resolved
 from explain.remedies.cards import REMEDIES
 from explain.thresholds.cards import POLICIES
 from pipeline.cron import Cron
+from pipeline.kinds.cards import KIND_CARDS
 from pipeline.retention_classes import Retention
 
 #: `weights: hub` is how a spec says that weights may be fetched at run time.
@@ -28,6 +30,8 @@ Gallery = Literal["images", "maps", "none"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 #: Parameters of a method or a remedy; its card says which there are.
 Parameters = dict[str, bool | int | float | str | list[float]]
+#: A kind of items.
+Kind = Annotated[str, Field(json_schema_extra={"enum": list(KINDS)})]
 #: A ready-made choice of metrics.
 Profile = Annotated[str, Field(json_schema_extra={"enum": list(PROFILES)})]
 
@@ -153,6 +157,16 @@ class ModelSpec(SpecSection):
         description="What shapes the architecture, e.g. {num_classes: 10}: numbers, "
         "true, false and words; no paths or addresses.",
     )
+    tokenizer: str | None = Field(
+        default=None,
+        description="Path to the tokenizer.json of a network of texts; null takes the "
+        "one that comes with the architecture.",
+    )
+    encoding: str | None = Field(
+        default=None,
+        description="Path to the JSON file that says how the columns of a table become "
+        "the network's inputs.",
+    )
     preprocess: PreprocessSpec = Field(default_factory=PreprocessSpec)
 
     @field_validator("source")
@@ -177,6 +191,21 @@ class ColumnsSpec(SpecSection):
         default=None,
         description="Person or account; naming it turns URIs and groups into tokens.",
     )
+    text: str | None = Field(
+        default=None, description="Of kind text: the text itself; rows are then items."
+    )
+    features: list[str] = Field(
+        default_factory=list,
+        description="Of kinds table and sequence: the inputs themselves, in order; "
+        "rows are then items.",
+    )
+    id: str | None = Field(
+        default=None,
+        description="Consecutive rows with one value here are one item, a row a step.",
+    )
+    step: str | None = Field(
+        default=None, description="The time of a row; it must rise within an item."
+    )
     groups: list[Annotated[str, Field(max_length=150)]] = Field(
         default_factory=list, description="Columns to break results down by."
     )
@@ -189,12 +218,34 @@ class DataSpec(SpecSection):
         description="A folder, a .csv or .parquet manifest, or an s3:// prefix or "
         "manifest."
     )
+    kind: Kind = Field(
+        default=IMAGE,
+        description="What an item is: image, text, sequence, graph or table (a row).",
+    )
+    options: Parameters = Field(
+        default_factory=dict,
+        description="What the kind takes besides; see `affidavit kinds NAME`.",
+    )
     columns: ColumnsSpec = Field(default_factory=ColumnsSpec)
     labels: Literal["auto", "folders", "none"] = Field(
         default="auto",
         description="Whether the first subfolder names the class; `auto` says yes "
         "when explain.target is label.",
     )
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, value: str) -> str:
+        if value != IMAGE and value not in KIND_CARDS:
+            known = ", ".join([IMAGE, *KIND_CARDS])
+            raise ValueError(f"there is no kind {value!r}; known are {known}")
+        return value
+
+    @model_validator(mode="after")
+    def _kind_takes_the_options(self) -> "DataSpec":
+        declared = {} if self.kind == IMAGE else KIND_CARDS[self.kind].options
+        _require_parameters(f"kind {self.kind!r}", declared, self.options)
+        return self
 
 
 class ExplainSpec(SpecSection):
@@ -460,6 +511,18 @@ class AuditSpec(SpecSection):
         description="When the audit is run again by itself; see below. Null: never.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _method_of_the_kind(cls, given: Any) -> Any:
+        """An audit that names no method takes the kind's own."""
+        if not isinstance(given, dict) or not isinstance(given.get("data"), dict):
+            return given
+        card = KIND_CARDS.get(str(given["data"].get("kind", IMAGE)))
+        explain = given.get("explain", {})
+        if card is None or not isinstance(explain, dict) or "method" in explain:
+            return given
+        return given | {"explain": explain | {"method": card.default_method}}
+
     @field_validator("metrics")
     @classmethod
     def _metrics_take_the_parameters(cls, value: Any) -> Any:
@@ -489,7 +552,11 @@ class AuditSpec(SpecSection):
         A profile leaves out what compares with masks where no column holds masks.
         """
         if isinstance(self.metrics, str):
-            chosen = profile(self.metrics, truth=self.data.columns.mask is not None)
+            chosen = profile(
+                self.metrics,
+                truth=self.data.columns.mask is not None,
+                kind=self.data.kind,
+            )
             return list(chosen.items())
         asked = []
         for entry in self.metrics:

@@ -15,6 +15,7 @@ from explain.thresholds.cards import POLICIES
 from pipeline.criteria import parse_criterion
 from pipeline.criterion_clauses import require_columns
 from pipeline.errors import SpecError
+from pipeline.kind_checks import check_kind, with_absolute_files
 from pipeline.labels import load_class_names
 from pipeline.outlook import refuse_without_labels, refuse_without_masks
 from pipeline.paths import AllowedRoots
@@ -101,6 +102,7 @@ def check_names(spec: AuditSpec) -> None:
     names = spec.metric_names
     for name in names:
         _known("metrics", name, METRICS)
+    check_kind(spec)
     if len(set(names)) != len(names):
         raise SpecError("metrics: a metric is named twice; name each once.")
     complete = METHODS[spec.explain.method].complete
@@ -136,6 +138,7 @@ def resolve_paths(spec: AuditSpec, *, base: Path, roots: AllowedRoots) -> AuditS
                 f"{weights}); paths count from the spec's folder."
             )
         model = model.model_copy(update={"weights": str(weights)})
+    model = with_absolute_files(model, base=base, roots=roots)
     if "://" not in data.source:
         resolved = str(roots.resolve(data.source, base=base))
         data = data.model_copy(update={"source": resolved})

@@ -24,7 +24,7 @@ from affidavit.exit_codes import ExitCode
 from pipeline.access.policy import Right
 
 if TYPE_CHECKING:
-    from pipeline.executor import Executor
+    from pipeline.any_executor import AnyExecutor
     from pipeline.incremental import NothingNewError
     from pipeline.services import Services
     from storage.tables import RunTable
@@ -300,7 +300,7 @@ def _resumable(run_id: str) -> Iterator[None]:
 def _work_through(
     services: "Services",
     run_id: str,
-    executor: "Executor",
+    executor: "AnyExecutor",
     *,
     json: bool,
     warnings: Sequence[str] = (),

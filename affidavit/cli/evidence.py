@@ -122,7 +122,7 @@ def show(
     ],
     *,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Where to write the overlay PNG.")
+        Path | None, typer.Option("--out", help="Where to write the picture.")
     ] = None,
     json: JsonOption = False,
     home: HomeOption = None,
@@ -135,9 +135,10 @@ def show(
         found = get_run(services.engine, run)
         view = view_item(services, found, item)
         document = view.document
-        if view.png is not None:
-            target = out or Path(f"{found.id}-item-{document['item_index']}.png")
-            target.write_bytes(view.png)
+        if view.picture is not None:
+            name = f"{found.id}-item-{document['item_index']}{view.suffix}"
+            target = out or Path(name)
+            target.write_bytes(view.picture)
             document["overlay"] = str(target.absolute())
     if json:
         print_json(document)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from explain.kinds import IMAGE
 from explain.parameters import Parameter
 
 
@@ -31,6 +32,10 @@ class MethodCard:
         needs_images: Whether it looks at the picture beside the normalised input.
         complete: Whether its maps should sum to the change of the output (a
             completeness axiom), so that a residual can be given.
+        kinds: The kinds of items that it explains; of those that are no images, it
+            explains units behind gates (``explain.gates``).
+        batched: Whether a batch of such items is explained at once; otherwise each
+            alone, as where the number of passes depends on its units.
     """
 
     name: str
@@ -48,6 +53,8 @@ class MethodCard:
     pixel_resolution: bool = False
     needs_images: bool = False
     complete: bool = False
+    kinds: tuple[str, ...] = (IMAGE,)
+    batched: bool = False
 
     def document(self) -> dict[str, Any]:
         """Return the card as JSON values."""

@@ -83,8 +83,10 @@ class Occlusion:
             logits, classes = plain_forward(self._model, inputs, targets)
             height, width = inputs.shape[2:]
             window, stride = self._sizes(height, width)
-            rows = _covered(height, window, stride, inputs.device)
-            columns = _covered(width, window, stride, inputs.device)
+            # A field of one row, as of words, has windows of one row.
+            high, wide = min(window, height), min(window, width)
+            rows = _covered(height, high, min(stride, high), inputs.device)
+            columns = _covered(width, wide, min(stride, wide), inputs.device)
             baseline = baseline_of(inputs, self._baseline)
 
             def covered(start: int, stop: int) -> Tensor:
@@ -105,7 +107,7 @@ class Occlusion:
             whole = probability(logits[:, None], as_columns(classes))[:, 0]
             falls = (whole[:, None] - scores).transpose(1, 2)
             falls = falls.reshape(*whole.shape, len(rows), len(columns))
-            tiled = window == stride and height % window == width % window == 0
+            tiled = stride == window and height % high == width % wide == 0
             maps = falls if tiled else _spread(falls, rows, columns)
             blank = unmoved(scores, whole, inputs, baseline)
         return perturbation_attribution(logits, classes, maps, blank, halved=halved)
@@ -117,13 +119,13 @@ class Occlusion:
             InvalidParameterError: the window is larger than the input, or windows
                 would leave gaps.
         """
-        shorter = min(height, width)
-        window = self._window or max(1, round(shorter * _WINDOW))
+        window = self._window or max(1, round(min(height, width) * _WINDOW))
         stride = self._stride or max(1, window // 2)
-        if window > shorter or stride > window:
+        longest = max(height, width) if height == 1 else min(height, width)
+        if window > longest or stride > window:
             raise InvalidParameterError(
                 f"method 'occlusion': expected stride <= window <= the input's shorter"
-                f" side {shorter}, got stride {stride} and window {window}."
+                f" side {longest}, got stride {stride} and window {window}."
             )
         return window, stride
 

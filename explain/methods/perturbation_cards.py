@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cards of the methods that only ask the network, never differentiate it."""
 
+from explain.kinds import KINDS
 from explain.methods.card import MethodCard
 from explain.parameters import Parameter
+
+#: Each place of the input is a part of its own.
+UNITS = "units"
 
 _SEGMENTS = Parameter(
     meaning="about how many superpixels an image is cut into (SLIC)",
@@ -11,9 +15,10 @@ _SEGMENTS = Parameter(
     high=10000,
 )
 _SEGMENTATION = Parameter(
-    meaning="the algorithm that finds the superpixels",
+    meaning="the algorithm that finds the superpixels; with units each place is one,"
+    " which is what items that are no images have",
     default="slic",
-    choices=("slic", "quickshift"),
+    choices=("slic", "quickshift", UNITS),
 )
 _PART_BASELINES = ("segment_mean", "zero", "mean", "blur")
 
@@ -56,6 +61,7 @@ _OCCLUSION = MethodCard(
     },
     needs_layer=False,
     pixel_resolution=True,
+    kinds=KINDS,
 )
 
 _RISE = MethodCard(
@@ -142,6 +148,7 @@ _LIME = MethodCard(
     needs_layer=False,
     pixel_resolution=True,
     needs_images=True,
+    kinds=KINDS,
 )
 
 _KERNELSHAP = MethodCard(
@@ -184,6 +191,7 @@ _KERNELSHAP = MethodCard(
     pixel_resolution=True,
     needs_images=True,
     complete=True,
+    kinds=KINDS,
 )
 
 #: In the order in which they are listed.

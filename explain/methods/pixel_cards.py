@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cards of the methods that differentiate down to the input."""
 
+from explain.kinds import KINDS
 from explain.methods.card import MethodCard
 from explain.parameters import Parameter
 
@@ -23,6 +24,33 @@ _INPUT_GRADIENT = MethodCard(
     ),
     needs_layer=False,
     pixel_resolution=True,
+)
+
+_GRADIENT_X_INPUT = MethodCard(
+    name="gradient_x_input",
+    title="Gradient x input",
+    formula=(
+        "map[i,j] = sum over channels c of x[c,i,j] * d y / d x[c,i,j], with y the"
+        " logit of the target class; of units behind gates: d y / d gate, which is the"
+        " sum over the unit's numbers of (x - b) * d y / d x, b its baseline"
+    ),
+    source=(
+        "Shrikumar et al. 2016, Not Just a Black Box: Learning Important Features"
+        " Through Propagating Activation Differences, section 1; as a first-order"
+        " Taylor term: Ancona et al. 2018, Towards Better Understanding of"
+        " Gradient-Based Attribution Methods, section 2"
+    ),
+    signed=True,
+    cost="one forward and one whole backward pass",
+    does_not_show=(
+        "What a saturated score hides: a unit that decides the class can have a"
+        " gradient of zero. The map sums to the change of the output for linear"
+        " networks only."
+    ),
+    needs_layer=False,
+    pixel_resolution=True,
+    kinds=KINDS,
+    batched=True,
 )
 
 _GUIDED_BACKPROP = MethodCard(
@@ -118,11 +146,14 @@ _INTEGRATED_GRADIENTS = MethodCard(
     needs_layer=False,
     pixel_resolution=True,
     complete=True,
+    kinds=KINDS,
+    batched=True,
 )
 
 #: In the order in which they are listed.
 PIXEL_CARDS: tuple[MethodCard, ...] = (
     _INPUT_GRADIENT,
+    _GRADIENT_X_INPUT,
     _SMOOTHGRAD,
     _INTEGRATED_GRADIENTS,
     _GUIDED_BACKPROP,

@@ -30,6 +30,7 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "generic_attention": ("explain.methods.generic_attention", "GenericAttention"),
     "legrad": ("explain.methods.legrad", "LeGrad"),
     "input_gradient": ("explain.methods.input_gradient", "InputGradient"),
+    "gradient_x_input": ("explain.methods.gradient_x_input", "GradientXInput"),
     "smoothgrad": ("explain.methods.smoothgrad", "SmoothGrad"),
     "integrated_gradients": (
         "explain.methods.integrated_gradients",

@@ -19,6 +19,7 @@ from torch import Tensor
 from explain.baselines import baseline_of
 from explain.draws import ItemDraws
 from explain.errors import InvalidInputError
+from explain.methods.perturbation_cards import UNITS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,12 +82,14 @@ def superpixels(
         inputs: (N, C, H, W), normalised.
         images: What a person sees, (N, C, H, W) in [0, 1]; where None, the inputs
             scaled to [0, 1] item by item stand in.
-        algorithm: ``slic`` or ``quickshift``.
+        algorithm: ``slic``, ``quickshift``, or ``units`` for a part a place.
         segments: About how many; quickshift decides for itself.
 
     Raises:
         InvalidInputError: images and inputs differ in size.
     """
+    if algorithm == UNITS:
+        return _units(inputs)
     seen = _scaled(inputs) if images is None else images
     if len(seen) != len(inputs) or seen.shape[2:] != inputs.shape[2:]:
         raise InvalidInputError(
@@ -107,6 +110,19 @@ def superpixels(
         counts=counts,
         areas=torch.from_numpy(areas).to(device),
         size=(int(height), int(width)),
+    )
+
+
+def _units(inputs: Tensor) -> Superpixels:
+    """Return each place of the inputs as a part of its own."""
+    items, _channels, height, width = inputs.shape
+    count = height * width
+    places = torch.arange(count, device=inputs.device)
+    return Superpixels(
+        labels=places.expand(items, -1),
+        counts=(count,) * items,
+        areas=torch.ones((items, count), dtype=torch.float64, device=inputs.device),
+        size=(height, width),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from explain.kinds import KINDS
 from explain.parameters import Parameter, Value, resolved
 
 
@@ -76,6 +77,7 @@ class MetricCard:
         parameters: What can be set.
         does_not_show: Warns of the wrong conclusion.
         needs_truth: Whether it compares with ground-truth masks.
+        kinds: The kinds of items that it is defined for.
         passes: From resolved parameters to the passes that an item takes.
     """
 
@@ -95,6 +97,7 @@ class MetricCard:
     conventions: Mapping[str, float | int | str] = field(default_factory=dict)
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     needs_truth: bool = False
+    kinds: tuple[str, ...] = KINDS
     passes: Callable[[Mapping[str, Any]], tuple[Passes, ...]] = _nothing
 
     @property

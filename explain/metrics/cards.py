@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from explain.kinds import IMAGE
 from explain.metrics import (
     failure_cards,
     faithfulness_cards,
@@ -73,18 +74,19 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def profile(name: str, *, truth: bool) -> dict[str, dict[str, Any]]:
+def profile(name: str, *, truth: bool, kind: str = IMAGE) -> dict[str, dict[str, Any]]:
     """Return the metrics of a profile with their parameters.
 
     Args:
         name: Of ``PROFILES``.
         truth: Whether items have ground-truth masks; without, metrics that compare
             with them are left out.
+        kind: Of the items; metrics that are not defined for it are left out.
     """
     return {
         metric: dict(given)
         for metric, given in PROFILES[name].items()
-        if truth or not METRICS[metric].needs_truth
+        if (truth or not METRICS[metric].needs_truth) and kind in METRICS[metric].kinds
     }
 
 

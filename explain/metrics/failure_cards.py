@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The card of the failure cases, which describe an item and judge nothing."""
 
+from explain.kinds import IMAGE
 from explain.metrics.card import NO_BASELINE, Direction, Family, MetricCard
 from explain.parameters import Parameter
 
@@ -8,6 +9,7 @@ _CASES = ("texture", "contrast", "peaks", "margin")
 
 FAILURE_CASES = MetricCard(
     name="failure_cases",
+    kinds=(IMAGE,),
     family=Family.FAILURE_CASES,
     values=tuple(
         value for case in _CASES for value in (f"case_{case}", f"case_{case}_flag")

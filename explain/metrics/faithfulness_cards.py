@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from explain.kinds import IMAGE
 from explain.metrics.card import (
     BASELINE,
     REMOVALS,
@@ -245,6 +246,7 @@ INFIDELITY = MetricCard(
 
 ROAD = MetricCard(
     name="road",
+    kinds=(IMAGE,),
     family=Family.FAITHFULNESS,
     values=("road_morf", "road_lerf", "road_gap"),
     formula=(

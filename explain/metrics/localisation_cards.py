@@ -3,6 +3,7 @@
 
 from typing import Any
 
+from explain.kinds import IMAGE
 from explain.metrics.card import (
     KEPT_PERCENTAGES,
     NO_BASELINE,
@@ -55,6 +56,7 @@ LOCALISATION = _card(
 
 BOUNDARY_F1 = _card(
     "boundary_f1",
+    kinds=(IMAGE,),
     formula=(
         "2 P R / (P + R), P: share of the mask's boundary within the tolerance of the"
         " truth's boundary, R: the reverse"
@@ -180,6 +182,7 @@ PXAP = _card(
 
 MAX_BOX_ACC = _card(
     "max_box_acc",
+    kinds=(IMAGE,),
     values=("max_box_acc", "max_box_iou"),
     formula=(
         "iou: max over thresholds t of IoU(box around the largest part of the map above"

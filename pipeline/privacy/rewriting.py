@@ -19,21 +19,20 @@ from ledger.entries import Action
 from pipeline.digests import ManifestDigest
 from pipeline.domain import ItemResult
 from pipeline.errors import Reason
+from pipeline.item_pictures import ItemPictures
 from pipeline.packing import read_artifact, write_artifact
 from pipeline.reports.document import document_bytes
 from pipeline.reports.html import render_html
 from pipeline.reports.inputs import Picture
-from pipeline.reports.pictures import encoded
 from pipeline.run_entries import RunEntries
-from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.shard_reading import open_artifact
 from pipeline.spec import AuditSpec
-from pipeline.stored_items import ItemLookup, pixels_of
+from pipeline.stored_items import ItemLookup
 from storage.engine import transaction
 from storage.erasures import erase_rows, name_artifact, name_report
 from storage.events import record
-from storage.manifests import find_location, read_locations
+from storage.manifests import read_locations
 from storage.objects.errors import ObjectNotFoundError
 from storage.runs import list_shards
 from storage.states import ItemStatus
@@ -239,17 +238,12 @@ def _pictures(
     spec = AuditSpec.model_validate(run.spec)
     if spec.gallery == "none":
         return {}
-    plan = RunPlan.from_json(run.plan)
-    reader = services.reader(services.roots_noted(plan.roots))
+    drawn = ItemPictures(services, run, spec.gallery)
     lookup = ItemLookup(services, list_shards(services.engine, run.id))
     pictures: dict[int, Sequence[Picture]] = {}
     for index in sorted({e["item_index"] for e in document["gallery"]["entries"]}):
         result = lookup.find(index)
         if result is None or not result.map_bytes:
             continue
-        shown = spec.gallery == "images"
-        location = find_location(services.engine, run.id, str(index)) if shown else None
-        pixels = pixels_of(result, location, spec=spec, plan=plan, reader=reader)
-        mode = spec.gallery if pixels.image is not None else "maps"
-        pictures[index] = encoded(pixels, mode)
+        pictures[index] = drawn.of(result)
     return pictures

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from explain.kinds import IMAGE
+from explain.methods.card import MethodCard
 from ledger.canonical import canonical_bytes, sha256_hex
 from pipeline.gallery_choice import GalleryPick
 from pipeline.item_row import ItemRow
@@ -261,11 +263,18 @@ def _method(inputs: ReportInputs) -> JsonObject:
         "title": card.title if card else name,
         "formula": card.formula if card else None,
         "source": card.source if card else None,
-        "map_kind": card.map_kind if card else None,
+        "kind": inputs.plan.get("kind", IMAGE),
+        "map_kind": _map_kind(inputs, card),
         "signed": card.signed if card else None,
         "cost": card.cost if card else None,
         "does_not_show": card.does_not_show if card else None,
     }
+
+
+def _map_kind(inputs: ReportInputs, card: MethodCard | None) -> str | None:
+    if inputs.plan.get("kind", IMAGE) != IMAGE:
+        return str(inputs.plan["map_kind"])
+    return card.map_kind if card else None
 
 
 def _threshold(inputs: ReportInputs) -> JsonObject:

@@ -98,7 +98,10 @@ def _within(
     chosen: dict[int, Sequence[Picture]] = {}
     for entry in document["gallery"]["entries"]:
         index = entry["item_index"]
-        size = sum(len(picture.data_uri) for picture in pictures.get(index, ()))
+        size = sum(
+            len(picture.data_uri) + len(picture.fragment)
+            for picture in pictures.get(index, ())
+        )
         if size and size <= budget:
             chosen[index] = pictures[index]
             budget -= size

@@ -118,11 +118,20 @@ class LedgerFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A picture that the page embeds; made by `pipeline.reports.pictures`."""
+    """A picture that the page embeds, from `pipeline.reports.pictures` or a kind.
+
+    Attributes:
+        title: Beneath the picture.
+        description: For those who cannot see it.
+        data_uri: An encoded picture; empty where there is a fragment.
+        fragment: HTML or SVG, every text of the item in it escaped; without scripts,
+            styles of its own beside attributes, or links.
+    """
 
     title: str
     description: str
-    data_uri: str
+    data_uri: str = ""
+    fragment: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,7 +113,7 @@ def parquet_cells(file: Path, columns: Sequence[str], where: str) -> Iterator[Ce
             for batch in table.iter_batches(_BATCH_ROWS, columns=needed):
                 values = {name: batch.column(name).to_pylist() for name in needed}
                 for row in zip(*(values[name] for name in columns), strict=True):
-                    yield tuple(_text(value) for value in row)
+                    yield tuple(text_of(value) for value in row)
 
 
 @contextmanager
@@ -149,7 +149,7 @@ def _refuse_nested(name: str, kind: pa.DataType, where: str) -> None:
         )
 
 
-def _text(value: object) -> str | None:
+def text_of(value: object) -> str | None:
     """Return a cell as text: whole numbers without a point, no NaN."""
     if value is None or value == "":
         return None

@@ -2,7 +2,7 @@
 """A folder of pictures, its subfolders included."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,12 @@ from pipeline.errors import SourceError
 from pipeline.paths import AllowedRoots
 from pipeline.reading import mtime_version
 from pipeline.sources.sorting import Entry, sorted_entries
-from pipeline.sources.source import folder_label, is_picture_path, refuse_empty
+from pipeline.sources.source import (
+    PICTURE_SUFFIXES,
+    folder_label,
+    is_item_path,
+    refuse_empty,
+)
 
 
 class _Pending(NamedTuple):
@@ -34,11 +39,13 @@ class FolderSource:
         folder: The folder, free of symlinks.
         roots: Where linked folders may lead.
         labelled: Whether the first subfolder is the label.
+        suffixes: Of the files that are items.
     """
 
     folder: Path
     roots: AllowedRoots
     labelled: bool = False
+    suffixes: Collection[str] = PICTURE_SUFFIXES
 
     @property
     def kind(self) -> str:
@@ -53,9 +60,14 @@ class FolderSource:
         """
         return refuse_empty(
             (self._item(entry) for entry in sorted_entries(self._entries())),
-            f"The folder {self.folder} holds no picture (looked for .jpg, .png, .webp,"
-            " .tif, .bmp and .gif in it and below)",
+            f"The folder {self.folder} holds no {self._wanted} in it and below)",
         )
+
+    @property
+    def _wanted(self) -> str:
+        if self.suffixes is PICTURE_SUFFIXES:
+            return "picture (looked for .jpg, .png, .webp, .tif, .bmp and .gif"
+        return f"item (looked for {' and '.join(sorted(self.suffixes))}"
 
     @property
     def _prefix(self) -> str:
@@ -81,7 +93,7 @@ class FolderSource:
                             continue
                         if _is_folder(found):
                             pending.extend(self._step_into(found, current))
-                        elif is_picture_path(found.name):
+                        elif is_item_path(found.name, self.suffixes):
                             yield self._entry(found)
             except OSError as exc:
                 raise SourceError(

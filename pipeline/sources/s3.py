@@ -1,31 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures under an S3 prefix, and manifests that lie in S3."""
 
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from pipeline.domain import SourceItem
-from pipeline.errors import AuditError, SourceError
 from pipeline.paths import AllowedRoots
 from pipeline.s3_objects import (
     S3_FAILURES,
     S3ClientFactory,
-    away,
-    error_code,
     etag_version,
-    is_missing,
-    is_refused,
     split_s3_uri,
 )
+from pipeline.sources.fetching import fetch_object, listing_failure
 from pipeline.sources.sorting import Entry, sorted_entries
-from pipeline.sources.source import folder_label, is_picture_path, refuse_empty
+from pipeline.sources.source import (
+    PICTURE_SUFFIXES,
+    folder_label,
+    is_item_path,
+    refuse_empty,
+)
 from pipeline.sources.table import TableSource
 from pipeline.spec import ColumnsSpec
-
-_CHUNK_BYTES = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +37,13 @@ class S3PrefixSource:
         uri: `s3://bucket/prefix`.
         s3_client: Makes the client.
         labelled: Whether the first part of the key below the prefix is the label.
+        suffixes: Of the objects that are items.
     """
 
     uri: str
     s3_client: S3ClientFactory
     labelled: bool = False
+    suffixes: Collection[str] = PICTURE_SUFFIXES
 
     @property
     def kind(self) -> str:
@@ -82,14 +82,14 @@ class S3PrefixSource:
             for page in pages.paginate(Bucket=bucket, Prefix=prefix):
                 for found in page.get("Contents", ()):
                     relative = found["Key"].removeprefix(prefix)
-                    if is_picture_path(relative):
+                    if is_item_path(relative, self.suffixes):
                         yield Entry(
                             relative.encode("utf-8"),
                             found["Size"],
                             etag_version(found.get("ETag")),
                         )
         except S3_FAILURES as exc:
-            raise _listing_failure(exc, self.uri) from exc
+            raise listing_failure(exc, self.uri) from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,28 +122,5 @@ class S3TableSource:
         """
         with TemporaryDirectory(prefix="affidavit-manifest-") as folder:
             file = Path(folder) / f"manifest.{self.kind}"
-            self._fetch(file)
+            fetch_object(self.s3_client(), self.uri, file)
             yield from TableSource(file, self.columns, self.roots, self.uri).items()
-
-    def _fetch(self, file: Path) -> None:
-        bucket, key = split_s3_uri(self.uri)
-        try:
-            answer = self.s3_client().get_object(Bucket=bucket, Key=key)
-            with closing(answer["Body"]) as body, file.open("wb") as copy:
-                for chunk in body.iter_chunks(_CHUNK_BYTES):
-                    copy.write(chunk)
-        except S3_FAILURES as exc:
-            raise _listing_failure(exc, self.uri) from exc
-
-
-def _listing_failure(error: Exception, uri: str) -> AuditError:
-    if is_missing(error):
-        return SourceError(
-            f"There is nothing at {uri}; check the bucket's name and the key."
-        )
-    if is_refused(error):
-        return SourceError(
-            f"S3 refuses to show {uri} ({error_code(error)}); check that the"
-            " credentials may list and read it."
-        )
-    return away(error)

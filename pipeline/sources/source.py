@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every data source offers, and what all of them understand by a picture."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -44,11 +44,11 @@ class Source(Protocol):
         ...
 
 
-def is_picture_path(relative: str) -> bool:
-    """Return whether a relative path names a picture and nothing in it is hidden."""
+def is_item_path(relative: str, suffixes: Collection[str] = PICTURE_SUFFIXES) -> bool:
+    """Return whether a relative path has such a suffix and nothing in it is hidden."""
     path = PurePosixPath(relative)
     hidden = any(part.startswith(".") for part in path.parts)
-    return not hidden and path.suffix.lower() in PICTURE_SUFFIXES
+    return not hidden and path.suffix.lower() in suffixes
 
 
 def folder_label(relative: str) -> str | None:

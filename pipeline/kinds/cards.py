@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every kind of items beside images, by the name that audits use. No torch here."""
+
+from pipeline.kinds.card import KindCard
+
+__all__ = ["KIND_CARDS", "KindCard"]
+
+_CARDS: tuple[KindCard, ...] = ()
+
+#: In the order in which they are listed.
+KIND_CARDS: dict[str, KindCard] = {card.name: card for card in _CARDS}

@@ -97,6 +97,14 @@ class Reason(StrEnum):
     BROKE_COMPUTATION = "broke_computation"
     #: A row of a table is damaged, or not what it was when it was listed.
     ROW_UNREADABLE = "row_unreadable"
+    #: No JSON object, or without x and edge_index as they should be.
+    GRAPH_UNREADABLE = "graph_unreadable"
+    GRAPH_EMPTY = "graph_empty"
+    #: Edges are ranked, and there are none.
+    GRAPH_WITHOUT_EDGES = "graph_without_edges"
+    GRAPH_TOO_LARGE = "graph_too_large"
+    #: Its nodes have more or fewer numbers than the network takes.
+    GRAPH_FEATURES_MISMATCH = "graph_features_mismatch"
     NON_FINITE_OUTPUT = "non_finite_output"
     NON_FINITE_MAP = "non_finite_map"
     ZERO_GRADIENT = "zero_gradient"

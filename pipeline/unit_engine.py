@@ -19,7 +19,7 @@ from explain.methods import METHODS, Attribution, Method, create_method
 from explain.metrics import MetricBatch, create_metric
 from explain.metrics.representation import Representation
 from explain.thresholded import METHOD_STREAM, METRICS_STREAM, Explainer, Thresholded
-from explain.thresholds import create_policy
+from explain.thresholds import Need, create_policy
 from pipeline.batch_rows import Columns, MeasuredBatch
 from pipeline.kinds.kind import DataKind
 from pipeline.policies import policy_arguments
@@ -116,6 +116,8 @@ class UnitEngine:
         explainer = Explainer(gated, self._method(gated), self._policy, grid=0)
         gates = gated.open_gates(self._device)
         context = self._context(batch, place)
+        if Need.NEIGHBOURS in self._policy.needs:
+            context = replace(context, neighbours=gated.neighbours())
         found = explainer.cut(attribution, gates, context)
         columns: Columns = {}
         halved |= found.halved

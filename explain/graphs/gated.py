@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -62,7 +63,7 @@ class GraphNetwork(GatedNetwork):
             )
         self.item_of_rows(len(gates))
         copies = len(gates) // len(self.graphs)
-        rows = gates[:, 0, 0].split(copies)
+        rows = torch.split(gates[:, 0, 0], copies)
         return torch.cat([self.logits(place, row) for place, row in enumerate(rows)])
 
     def logits(self, place: int, gates: Tensor) -> Tensor:
@@ -106,18 +107,25 @@ class GraphNetwork(GatedNetwork):
         """Return an array of one graph as a tensor, on the network's device."""
         return self.get_buffer(f"{name}_{place}")
 
-    def neighbours(self, place: int = 0) -> Tensor:
+    def neighbours(self, item: int = 0) -> Tensor:
         """Return which units of a graph touch: edges at a node, nodes at an edge.
 
         Shape: (U, U) bool, symmetric, false on the diagonal.
         """
-        graph = self.graphs[place]
+        graph = self.graphs[item]
         units = graph.units[1]
-        pairs = torch.from_numpy(graph.pairs)
-        ends = torch.zeros((graph.nodes, pairs.shape[1]))
-        ends[pairs, torch.arange(pairs.shape[1]).expand(2, -1)] = 1
-        found = ends @ ends.T if graph.per == NODE else ends.T @ ends
-        return (found > 0) & ~torch.eye(units, dtype=torch.bool)
+        found = np.zeros((units, units), dtype=np.bool_)
+        if graph.per == NODE:
+            found[graph.pairs[0], graph.pairs[1]] = True
+            found[graph.pairs[1], graph.pairs[0]] = True
+        else:
+            ends = np.concatenate(graph.pairs)
+            by_node = np.argsort(ends, kind="stable") % units
+            bounds = np.searchsorted(np.sort(ends), np.arange(1, graph.nodes))
+            for touching in np.split(by_node, bounds):
+                found[np.ix_(touching, touching)] = True
+        np.fill_diagonal(found, val=False)
+        return torch.from_numpy(found)
 
     def _edge_gates(self, place: int, own: Tensor) -> Tensor | None:
         """Return the gate of each edge of the union, (C * E,); None where all are 1."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the rules keep that look at neighbours, parts and regions."""
 
+from explain.kinds import GRAPH
 from explain.parameters import Parameter
 from explain.thresholds.card import PolicyCard
 
@@ -171,6 +172,7 @@ _CONNECTED = PolicyCard(
             meaning="the fraction of units to keep", default=0.10, above=0, high=1
         )
     },
+    kinds=(GRAPH,),
 )
 
 CARDS = (_MULTI_PEAK, _SEMANTIC, _MEDICAL, _DOCUMENTS, _DRIVING, _SATELLITE, _CONNECTED)

@@ -2,10 +2,11 @@
 """Every kind of items beside images, by the name that audits use. No torch here."""
 
 from pipeline.kinds.card import KindCard
+from pipeline.kinds.graph_card import GRAPH
 
 __all__ = ["KIND_CARDS", "KindCard"]
 
-_CARDS: tuple[KindCard, ...] = ()
+_CARDS: tuple[KindCard, ...] = (GRAPH,)
 
 #: In the order in which they are listed.
 KIND_CARDS: dict[str, KindCard] = {card.name: card for card in _CARDS}

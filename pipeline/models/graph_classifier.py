@@ -27,7 +27,9 @@ _HEADS = 4
 
 
 def _gin(width: int, hidden: int) -> Any:
-    steps = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
+    steps = nn.Sequential(
+        nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden)
+    )
     return GINConv(steps)
 
 

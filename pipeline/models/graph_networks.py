@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The graph classifiers `gin`, `gcn` and `gat`, which need the extra `graph`."""
 
+import warnings
 from typing import Any
 
 from pipeline.errors import ModelError
@@ -12,9 +13,12 @@ def _architecture(kind: str) -> Architecture:
         *, features: int, hidden: int = 64, layers: int = 3, classes: int = 2
     ) -> Any:
         try:
-            from pipeline.models.graph_classifier import (  # noqa: PLC0415
-                GraphClassifier,
-            )
+            with warnings.catch_warnings():
+                # torch-geometric uses what torch deprecates; nobody here can help it.
+                warnings.simplefilter("ignore", FutureWarning)
+                from pipeline.models.graph_classifier import (  # noqa: PLC0415
+                    GraphClassifier,
+                )
         except ModuleNotFoundError as exc:
             raise ModelError(
                 f"The architecture {kind} needs torch-geometric; install it with:"

@@ -71,6 +71,7 @@ SILENT: Final[dict[str, str]] = {
     "beat": "sends ticks and touches no data",
     "doctor": "looks at servers and settings, at no data",
     "inspect": "looks at a network, at no data",
+    "kinds": "prints what the program can do",
     "keys show": "prints a public key",
     "methods": "prints what the program can do",
     "metrics": "prints what the program can do",

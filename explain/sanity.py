@@ -15,15 +15,18 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, pad
 
 from explain.draws import ItemDraws
+from explain.metrics.random_networks import Example, run_once
 
 #: The gate's stream of random draws; the others are metrics, methods and policies.
 SANITY_STREAM = 7
 
 
-def top_layer(model: nn.Module, example: Tensor) -> str:
+def top_layer(model: nn.Module, example: Example) -> str:
     """Return the name of the last module with parameters that a forward pass calls.
 
-    Shape: example (1, C, H, W).
+    Args:
+        model: The network.
+        example: An input of one item, (1, C, H, W), or what runs the network once.
     """
     called: list[str] = []
     hooks = [
@@ -33,7 +36,7 @@ def top_layer(model: nn.Module, example: Tensor) -> str:
     ]
     try:
         with torch.no_grad():
-            model(example)
+            run_once(model, example)
     finally:
         for hook in hooks:
             hook.remove()

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from explain.kinds import IMAGE
 from explain.numpy_maps import upsample
 from pipeline.domain import ItemResult
+from pipeline.errors import SpecError
 from pipeline.labels import ClassNames
 from pipeline.manifest_slice import as_manifest_item
 from pipeline.memory_budget import MemoryBudget
@@ -53,6 +55,9 @@ def explained_items(
 ) -> Iterator[ExplainedItem]:
     """Yield the run's done items that are wanted, in manifest order.
 
+    Raises:
+        SpecError: the items are no images.
+
     Args:
         services: Database, store and settings.
         run: The run.
@@ -60,6 +65,11 @@ def explained_items(
         on_items: Told how many more items of the manifest were passed.
     """
     plan = RunPlan.from_json(run.plan)
+    if plan.kind != IMAGE:
+        raise SpecError(
+            f"Run {run.id} explains items of kind {plan.kind}; only runs over images"
+            " can be fitted on."
+        )
     preparer = _preparer(services, run, plan)
     size = (plan.input_shape[1], plan.input_shape[2])
     step = -(-run.items_total // MOST_ITEMS)

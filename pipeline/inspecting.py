@@ -16,6 +16,7 @@ from explain.frozen import frozen
 from explain.methods import METHODS, create_method, resolve_tap
 from explain.self_test import Check, first_checks, second_checks
 from pipeline.errors import ModelError, SpecError
+from pipeline.kind_inspecting import KindInspection, inspected_kind
 from pipeline.models.loading import load_model, shown_model
 from pipeline.services import Services
 from pipeline.spec import ModelSpec
@@ -89,7 +90,7 @@ def inspect_model(
     *,
     weights: str | None,
     size: tuple[int, int] | None,
-) -> Inspection:
+) -> Inspection | KindInspection:
     """Return what is found of the network.
 
     Args:
@@ -101,7 +102,8 @@ def inspect_model(
     Raises:
         SpecError: the name or the path is none.
         ModelError: the network cannot be loaded.
-        ExplainError: it is no image classifier, or cannot be explained.
+        ExplainError: it is a network of no kind that is known, or cannot be
+            explained.
     """
     try:
         spec = ModelSpec(source=source, weights=weights)
@@ -118,6 +120,9 @@ def inspect_model(
             path = services.roots(Path.cwd()).resolve(weights, base=Path.cwd())
             loaded = load_model(spec, weights=path, plugins=plugins)
     module = loaded.module
+    found = inspected_kind(module, source, loaded.sha256 or None)
+    if found is not None:
+        return found
     require_image_classifier(module)
     module.eval()
     example = _example(module, size)

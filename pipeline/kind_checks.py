@@ -76,8 +76,6 @@ def _refuse_image_sections(spec: AuditSpec) -> None:
     for name, given in spec.explain.remedies.items():
         if given is not None:
             raise SpecError(f"explain.{name} is for images; leave it out for {kind}.")
-    if spec.sanity is not None:
-        raise SpecError(f"sanity is for images as yet; leave it out for {kind}.")
     if spec.run.dtype != "float32" or spec.run.compile:
         raise SpecError(
             f"run.dtype and run.compile: networks of {kind} items compute in float32"

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the sanity gate computes of each batch of its sample."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -11,6 +10,7 @@ from explain.draws import ItemDraws
 from explain.frozen import frozen
 from explain.maps import dequantise, upsample
 from explain.metrics import create_metric
+from explain.metrics.column import MetricColumn
 from explain.sanity import (
     SANITY_STREAM,
     edge_maps,
@@ -118,10 +118,10 @@ class SanityMeasurer:
             ):
                 shown = own if maps is None else replace(own, maps=upsample(maps, full))
                 measured = deletion.measure(shown)["deletion_auc"]
-                column.extend(_values(measured.values, measured.absent)[:items])
+                column.extend(column_of(measured)[:items])
             residual = completeness.measure(own).get("completeness_residual_relative")
         if residual is not None:
-            found.residual.extend(_values(residual.values, residual.absent)[:items])
+            found.residual.extend(column_of(residual)[:items])
 
     def _same_alone(self, batch: BatchInputs, trained: Thresholded, place: int) -> bool:
         """Return whether an item's map has the same bits where all others are zero."""
@@ -136,8 +136,9 @@ class SanityMeasurer:
         )
 
 
-def _values(values: Tensor, absent: Sequence[str | None]) -> Column:
+def column_of(measured: MetricColumn) -> Column:
+    """Return a metric's values, None where one is absent."""
     return [
         None if why is not None else float(value)
-        for value, why in zip(values.tolist(), absent, strict=True)
+        for value, why in zip(measured.values.tolist(), measured.absent, strict=True)
     ]

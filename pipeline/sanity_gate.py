@@ -17,6 +17,7 @@ from ledger.entries import Action
 from pipeline.deeds import record_deed
 from pipeline.engine import BatchInputs
 from pipeline.errors import GateRefusedError
+from pipeline.kinds.kind import open_kind
 from pipeline.planning import PreparedAudit
 from pipeline.preparing import PreparedItem
 from pipeline.run_plan import RunPlan
@@ -24,6 +25,8 @@ from pipeline.sanity_checks import Column, Measured, SanityMeasurer
 from pipeline.sanity_sample import SanitySample, draw_sample
 from pipeline.services import Services
 from pipeline.spec import SanitySpec
+from pipeline.unit_executor import UnitExecutor
+from pipeline.unit_sanity import measure_units
 
 #: What each check asks, for people.
 QUESTIONS = {
@@ -76,6 +79,9 @@ def _refuse(services: Services, audit: PreparedAudit, document: dict[str, Any]) 
 
 def _measured(audit: PreparedAudit, sample: SanitySample) -> Measured:
     executor, plan, found = audit.executor, audit.plan, Measured()
+    if isinstance(executor, UnitExecutor):
+        measure_units(plan, executor, open_kind(audit.resolved), sample, found)
+        return found
     measurer = SanityMeasurer(plan, executor.model, executor.device)
     size = plan.batch_size
     with executor.session():

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.domain import ManifestItem, SourceItem
-from pipeline.labels import ClassNames
-from pipeline.memory_budget import MemoryBudget
 from pipeline.paths import AllowedRoots
 from pipeline.planning import PreparedAudit
-from pipeline.preparing import ItemPreparer, PreparedItem
+from pipeline.preparing import PreparedItem, Preparer
+from pipeline.run_context import preparer_of
 from pipeline.services import Services
 
 
@@ -52,7 +51,7 @@ def draw_sample(services: Services, audit: PreparedAudit, count: int) -> SanityS
     return SanitySample(
         listed=listed,
         drawn=tuple(index for index, _ in chosen),
-        prepared=[one for one in prepared if one.pixels is not None],
+        prepared=[one for one in prepared if one.has_input],
     )
 
 
@@ -61,17 +60,10 @@ def _hash(seed: int, index: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
 
 
-def _preparer(services: Services, audit: PreparedAudit) -> ItemPreparer:
-    plan, spec = audit.plan, audit.resolved
+def _preparer(services: Services, audit: PreparedAudit) -> Preparer:
+    plan = audit.plan
     roots: AllowedRoots = services.roots_noted(plan.roots)
-    return ItemPreparer(
-        reader=services.reader(roots),
-        preprocess=spec.model.preprocess,
-        classes=ClassNames(plan.classes, count=plan.class_count),
-        label_required=plan.target == "label",
-        strict_labels=spec.data.columns.label is not None,
-        budget=MemoryBudget(services.settings.decoding_bytes),
-    )
+    return preparer_of(services, audit.resolved, plan, roots=roots)
 
 
 def _as_item(index: int, item: SourceItem) -> ManifestItem:

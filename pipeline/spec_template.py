@@ -15,6 +15,8 @@ model:
   layer: auto                       # dotted name of the layer to look at
   classes: imagenet                 # imagenet, [a, list], or a file with a name a line
   arguments: {}                     # passed to the architecture, e.g. {num_classes: 10}
+  tokenizer: null                   # tokenizer.json of a network of texts
+  encoding: null                    # how a table's columns become inputs (JSON)
   preprocess:
     resize: 256                     # shorter side in pixels, [height, width], or null
     crop: 224                       # centred crop: side, [height, width], or null
@@ -23,12 +25,18 @@ model:
     interpolation: bilinear         # nearest, bilinear, bicubic or lanczos
 
 data:
+  kind: image                       # image, text, sequence, graph or table
+  options: {}                       # the kind's own; `affidavit kinds NAME`
   source: photos/                   # a folder, a .csv or .parquet file, or s3://...
   columns:                          # of a .csv or .parquet file
     uri: path                       # the picture: a path or an s3:// address
     label: null                     # its class, by name or index
     mask: null                      # its ground truth; whatever is not zero is object
     subject: null                   # the person shown; results then hold tokens only
+    text: null                      # of kind text: the text; a row is an item
+    features: []                    # of kinds table and sequence: the inputs
+    id: null                        # rows with one value here are one item
+    step: null                      # the time of a row
     groups: []                      # columns to break the results down by
   labels: auto                      # does the first subfolder name the class?
                                     # auto (yes, if target is label), folders or none

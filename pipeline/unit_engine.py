@@ -17,6 +17,7 @@ from explain.draws import ItemDraws
 from explain.gates import Content, GatedNetwork
 from explain.methods import METHODS, Attribution, Method, create_method
 from explain.metrics import MetricBatch, create_metric
+from explain.metrics.random_networks import RandomNetworks
 from explain.metrics.representation import Representation
 from explain.thresholded import METHOD_STREAM, METRICS_STREAM, Explainer, Thresholded
 from explain.thresholds import Need, create_policy
@@ -59,10 +60,30 @@ class UnitEngine:
         self._kind = kind
         self._batched = METHODS[plan.method].batched
         self._policy = create_policy(plan.policy, **policy_arguments(plan))
+        self._random: RandomNetworks[nn.Module] | None = None
         self._metrics = [
             create_metric(name, **plan.metric_arguments.get(name, {}))
             for name in plan.metrics
         ]
+
+    def explained(self, batch: UnitBatch, place: int) -> Thresholded:
+        """Return one item explained alone and cut, and nothing measured."""
+        gated = self._gated(batch.contents[place])
+        explainer = Explainer(gated, self._method(gated), self._policy, grid=0)
+        return explainer.cut(
+            self.attribution(batch, place),
+            gated.open_gates(self._device),
+            self._context(batch, place),
+        )
+
+    def metric_batch(
+        self, batch: UnitBatch, place: int, found: Thresholded
+    ) -> MetricBatch:
+        """Return what metrics are given about one explained item."""
+        gated = self._gated(batch.contents[place])
+        explainer = Explainer(gated, self._method(gated), self._policy, grid=0)
+        gates = gated.open_gates(self._device)
+        return self._metric_batch(batch, place, gated, explainer, gates, found)
 
     def measure(self, batch: UnitBatch) -> list[MeasuredBatch | None]:
         """Return each place's item explained, cut and measured, None of a stand-in."""
@@ -156,6 +177,15 @@ class UnitEngine:
         def explain_again(inputs: Tensor, targets: Tensor) -> Attribution:
             return explainer.explain(inputs, targets, context)
 
+        content = batch.contents[place]
+
+        def explain_at_random(
+            inputs: Tensor, targets: Tensor, stage: int, stages: int
+        ) -> Attribution:
+            with self._random_networks(content).randomised(stage, stages) as copy:
+                seen = self._kind.gated(copy, [content]).to(self._device)
+                return self._method(seen).explain(inputs, targets, context)
+
         truth = batch.truths[place]
         return MetricBatch(
             inputs=gates,
@@ -174,7 +204,19 @@ class UnitEngine:
             input_range=torch.ones(1, device=self._device),
             chunk=self._plan.chunk,
             represent=Representation(gated),
+            randomised=explain_at_random,
         )
+
+    def _random_networks(self, content: Content) -> RandomNetworks[nn.Module]:
+        """Return the random copies of the network; the content is one it takes."""
+        if self._random is None:
+            self._random = RandomNetworks(
+                self._model,
+                lambda copy: copy,
+                lambda network: run_gated(self._kind, network, content, self._device),
+                self._plan.seed,
+            )
+        return self._random
 
     def _gated(self, content: Content) -> GatedNetwork:
         return self._kind.gated(self._model, [content]).to(self._device)
@@ -185,6 +227,14 @@ class UnitEngine:
     def _context(self, batch: UnitBatch, place: int) -> ItemContext:
         draws = ItemDraws(self._plan.seed, (batch.indices[place],), METHOD_STREAM)
         return ItemContext(draws=draws, chunk=self._plan.chunk)
+
+
+def run_gated(
+    kind: DataKind, network: nn.Module, content: Content, device: torch.device
+) -> None:
+    """The network has seen the item as it is."""
+    gated = kind.gated(network, [content]).to(device)
+    gated(gated.open_gates(device))
 
 
 def _own(found: Attribution, place: int, units: tuple[int, int]) -> Attribution:

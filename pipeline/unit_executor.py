@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from explain.frozen import frozen
 from explain.gates import Content
+from explain.maps import StoredMaps
 from pipeline.batch_rows import RowWriter
 from pipeline.domain import ItemResult
 from pipeline.executor import BatchOutput
@@ -102,6 +103,18 @@ class UnitExecutor:
             results += self._writer.rows([place], measured)
             halved |= measured is not None and measured.halved
         return BatchOutput(results=results, halved=halved)
+
+    def batch_of(self, prepared: Sequence[PreparedItem]) -> UnitBatch:
+        """Return a batch of items that all have contents, for who looks closer."""
+        contents = [one.content for one in prepared if one.content is not None]
+        return self._batch(prepared, contents, contents[0])
+
+    def stored_map(self, batch: UnitBatch, place: int) -> StoredMaps:
+        """Return an item's map as written, explained with its batch."""
+        measured = self._engine.measure(batch)[place]
+        if measured is None:
+            raise ValueError(f"Expected an item at place {place} of the batch.")
+        return measured.stored
 
     def _batch(
         self,

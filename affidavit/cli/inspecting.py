@@ -49,6 +49,8 @@ def inspect(
     warn(document["warnings"])
     if json:
         print_json(document)
+    elif "kind" in document:
+        _tell_kind(document)
     else:
         _tell(document)
     return ExitCode.DONE if found.sound else ExitCode.USAGE
@@ -67,6 +69,19 @@ def _sides(size: str | None) -> tuple[int, int] | None:
         raise SpecError(f"--size: expected HEIGHTxWIDTH or one side, got '{size}'.")
     height = int(match[1])
     return height, int(match[2] or height)
+
+
+def _tell_kind(found: dict[str, Any]) -> None:
+    """Say to a person what was found of a network that takes no images."""
+    weights = found["weights"]
+    say(f"{found['model']} is a {found['family']}.")
+    say(f"  weights    {'seeded numbers' if weights is None else 'SHA-256 ' + weights}")
+    say(f"  kind       {found['kind']}; maps over {found['units']}")
+    say(f"  method     {found['method']}; also {', '.join(found['methods'])}")
+    say(f"  baseline   {found['baseline']}")
+    for reason in found["reasons"]:
+        say(f"  - {reason}")
+    say("  self-test  needs items; it is made before each run, and by 'plan'")
 
 
 def _tell(found: dict[str, Any]) -> None:

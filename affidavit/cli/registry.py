@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that list what there is: methods, policies, metrics."""
+"""Commands that list what there is: kinds, methods, policies, metrics."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
@@ -14,13 +14,32 @@ if TYPE_CHECKING:
     from explain.methods.card import MethodCard
     from explain.metrics.card import MetricCard
     from explain.thresholds.card import PolicyCard
+    from pipeline.kinds.card import KindCard
 
 
 def register(app: typer.Typer) -> None:
     """The commands are part of the app."""
+    app.command()(kinds)
     app.command()(methods)
     app.command()(policies)
     app.command()(metrics)
+
+
+def kinds(
+    name: Annotated[
+        str | None, typer.Argument(help="One kind's name.", metavar="[NAME]")
+    ] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """List the kinds of items beside images, or show what an audit says of one."""
+    from pipeline.kinds.cards import KIND_CARDS  # noqa: PLC0415
+
+    if name is None and not json:
+        for key, card in KIND_CARDS.items():
+            say(f"{key:<10} {card.title}; units are {card.map_kind}")
+        return
+    _show("kind", name, KIND_CARDS, json=json)
 
 
 def methods(
@@ -60,7 +79,7 @@ def policies(
 def _show(
     kind: str,
     name: str | None,
-    known: "Mapping[str, MethodCard | PolicyCard | MetricCard]",
+    known: "Mapping[str, MethodCard | PolicyCard | MetricCard | KindCard]",
     *,
     json: bool,
 ) -> None:

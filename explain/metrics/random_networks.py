@@ -27,6 +27,8 @@ WEIGHTS_STREAM = 3
 _LEAST_SPREAD = 0.01
 
 Built = TypeVar("Built")
+#: An input, or what runs a network once on an input of its own.
+Example = Tensor | Callable[[nn.Module], object]
 
 
 class RandomNetworks(Generic[Built]):
@@ -35,7 +37,8 @@ class RandomNetworks(Generic[Built]):
     Args:
         model: The network, held by ``frozen`` when it is first copied.
         build: Makes what is wanted of a copy, such as an explainer.
-        example: An input of one item, (1, C, H, W), for the order of the layers.
+        example: An input of one item, (1, C, H, W), for the order of the layers; or
+            what runs a network of other inputs once.
         seed: Decides the weights, which are the same on every device.
     """
 
@@ -43,7 +46,7 @@ class RandomNetworks(Generic[Built]):
         self,
         model: nn.Module,
         build: Callable[[nn.Module], Built],
-        example: Tensor,
+        example: Example,
         seed: int,
     ) -> None:
         self._model = model
@@ -100,7 +103,7 @@ class RandomNetworks(Generic[Built]):
         self._random = wanted
 
 
-def parameter_order(model: nn.Module, example: Tensor) -> list[list[str]]:
+def parameter_order(model: nn.Module, example: Example) -> list[list[str]]:
     """Return the parameters' names layer by layer, the output's layer first.
 
     Layers come in the order in which a forward pass first calls them; those that it
@@ -116,7 +119,7 @@ def parameter_order(model: nn.Module, example: Tensor) -> list[list[str]]:
     ]
     try:
         with torch.no_grad():
-            model(example)
+            run_once(model, example)
     finally:
         for hook in hooks:
             hook.remove()
@@ -128,6 +131,14 @@ def parameter_order(model: nn.Module, example: Tensor) -> list[list[str]]:
     if left and order:
         order[-1] = [*order[-1], *left]
     return order or [left]
+
+
+def run_once(model: nn.Module, example: Example) -> None:
+    """The network has made a forward pass."""
+    if isinstance(example, Tensor):
+        model(example)
+    else:
+        example(model)
 
 
 def drawn_weights(model: nn.Module, seed: int) -> dict[str, Tensor]:

@@ -8,7 +8,6 @@ never touched. The copy and its random weights take the memory of two more netwo
 from collections.abc import Mapping
 from typing import Any
 
-from explain.kinds import IMAGE
 from explain.metrics.card import NO_BASELINE, Direction, Family, MetricCard, Passes
 from explain.parameters import Parameter
 
@@ -43,7 +42,6 @@ def _cascade(arguments: Mapping[str, Any]) -> tuple[Passes, ...]:
 
 MPRT = MetricCard(
     name="mprt",
-    kinds=(IMAGE,),
     family=Family.RANDOMISATION,
     values=("mprt", "mprt_full"),
     formula=(
@@ -66,7 +64,6 @@ MPRT = MetricCard(
 
 SMPRT = MetricCard(
     name="smprt",
-    kinds=(IMAGE,),
     family=Family.RANDOMISATION,
     values=("smprt",),
     formula=(
@@ -105,7 +102,6 @@ SMPRT = MetricCard(
 
 EMPRT = MetricCard(
     name="emprt",
-    kinds=(IMAGE,),
     family=Family.RANDOMISATION,
     values=("emprt",),
     formula=(

@@ -24,6 +24,7 @@ class KindCard:
         files: Keys of `model` that name further files which the network needs; an
             audit must name each of them unless the architecture brings its own.
         home: Module and class, imported when first asked for.
+        baseline: What a unit shows whose gate is closed, in words.
     """
 
     name: str
@@ -35,6 +36,12 @@ class KindCard:
     suffixes: tuple[str, ...] = ()
     column: str | None = None
     files: tuple[str, ...] = ()
+    baseline: str = "zero"
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """The options, by the name that all cards have for them."""
+        return self.options
 
     def document(self) -> dict[str, Any]:
         """Return the card as JSON values."""
@@ -43,8 +50,9 @@ class KindCard:
             "title": self.title,
             "map_kind": self.map_kind,
             "default_method": self.default_method,
+            "baseline": self.baseline,
             "suffixes": list(self.suffixes),
             "column": self.column,
             "files": list(self.files),
-            "options": {name: one.document() for name, one in self.options.items()},
+            "parameters": {name: one.document() for name, one in self.options.items()},
         }

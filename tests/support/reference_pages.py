@@ -141,6 +141,41 @@ def methods() -> str:
     return "\n\n".join(parts)
 
 
+def kinds() -> str:
+    """Return every kind of items beside images, with its options."""
+    from explain.methods.cards import METHODS
+    from pipeline.kinds.cards import KIND_CARDS
+
+    parts = []
+    for card in KIND_CARDS.values():
+        methods = [name for name, one in METHODS.items() if card.name in one.kinds]
+        files = ", ".join(f"`model.{name}`" for name in card.files)
+        listed = ", ".join(f"`{name}`" for name in methods)
+        facts = [
+            f"An item is one of {card.title}; its units are {card.map_kind}.",
+            f"A closed gate shows {card.baseline}.",
+            f"Sources: {_sources(card)}." + (f" Files: {files}." if files else ""),
+            f"Methods: {listed}; by default `{card.default_method}`.",
+        ]
+        parts.append("\n\n".join([f"## `{card.name}`", *facts]))
+        if card.options:
+            parts.append(_parameters(card.options))
+    return "\n\n".join(parts)
+
+
+def _sources(card: Any) -> str:
+    rows = ".jsonl whose lines are items"
+    if card.column is not None:
+        rows = (
+            ".csv, .jsonl or .parquet whose rows are items, where"
+            f" `data.columns.{card.column}` is given"
+        )
+    if not card.suffixes:
+        return rows
+    files = " and ".join(card.suffixes)
+    return f"{rows}; a folder of {files}, or a manifest of such files"
+
+
 def _traits(card: Any) -> str:
     sign = "Signed" if card.signed else "Never negative"
     layer = "taps a layer" if card.needs_layer else "taps no layer"
@@ -279,6 +314,7 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("cli.md", "exit codes"): exit_codes,
     ("cli.md", "run states"): run_states,
     ("cli.md", "failure kinds"): failure_kinds,
+    ("kinds.md", "kinds"): kinds,
     ("methods.md", "methods"): methods,
     ("methods.md", "remedies"): remedies,
     ("metrics.md", "metrics"): metrics,

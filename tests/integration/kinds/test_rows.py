@@ -16,6 +16,7 @@ import yaml
 from safetensors.torch import save_file
 
 from affidavit.cli.app import run_command
+from explain.metrics.cards import METRICS
 from pipeline.packing import read_artifact
 from pipeline.stored_items import map_of, mask_of
 from tests.support.rows_kind import BASELINE, WEIGHTS, rows_kind
@@ -209,7 +210,6 @@ def test_batch_size_changes_no_metric(
             "no other baseline than zero",
         ),
         ({"run": {"dtype": "bfloat16"}}, "compute in float32"),
-        ({"sanity": {}}, "sanity is for images"),
         (
             {"explain": {"method": "kernelshap", "parameters": {"baseline": "mean"}}},
             "expected baseline to be zero",
@@ -254,3 +254,56 @@ def test_a_table_that_changed_fails_its_rows(folder: Path) -> None:
     with pytest.raises(ItemError) as failure:
         reader.read(items[0].uri, items[0].size_bytes, items[0].version)
     assert failure.value.reason is Reason.FILE_CHANGED
+
+
+def test_the_sanity_gate_looks_at_rows(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All checks but that of edges are made, and the run records them."""
+    spec = _spec(
+        folder,
+        _write(folder, "csv"),
+        sanity={"items": 5},
+        metrics=["mprt", "random_logit", "smprt", "emprt", "relative_stability"],
+    )
+    _run(capsys, "run", str(spec))
+    _run(capsys, "report", "latest", "--out", "out")
+    report = json.loads((folder / "out" / "report.json").read_text())
+    checks = {one["name"]: one for one in report["sanity"]["checks"]}
+    assert checks["edge_detector"]["verdict"] == "absent"
+    assert checks["batch_invariance"]["verdict"] == "pass"
+    assert checks["parameter_randomisation"]["figures"]["n"] == 4
+    assert checks["random_attribution"]["figures"]["n"] == 4
+    row = next(r for r in _results(folder) if r.status == "done")
+    assert "random_logit" in row.metrics
+    assert -1 <= row.metrics["mprt"] <= 1
+
+
+def test_the_full_profile_is_measured_of_rows(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every metric that is defined for the kind gives a value or a reason."""
+    spec = _spec(folder, _write(folder, "csv"), metrics="full")
+    _run(capsys, "run", str(spec))
+    named = {
+        value
+        for card in METRICS.values()
+        if "table" in card.kinds
+        for value in card.values_for(complete=False)
+    }
+    assert "road_gap" not in named
+    for row in _results(folder):
+        if row.status == "done":
+            assert {*row.metrics, *row.absences} == named
+
+
+@pytest.mark.usefixtures("folder")
+def test_kinds_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    """`affidavit kinds` lists the kinds, and shows one's card."""
+    assert run_command(["kinds"]) == 0
+    assert "units are columns" in capsys.readouterr().out
+    assert _run(capsys, "kinds", "table")["table"]["map_kind"] == "columns"
+    found = _run(capsys, "inspect", "linear")
+    assert (found["kind"], found["method"]) == ("table", "gradient_x_input")
+    assert run_command(["inspect", "linear"]) == 0
+    assert "table rows" in capsys.readouterr().out

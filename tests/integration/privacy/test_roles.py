@@ -15,7 +15,7 @@ from tests.support.persons import call_with
 from tests.support.workspace import Workspace
 
 #: Commands that show nothing of the installation, so that anybody may call them.
-OPEN = {"plan", "inspect", "methods", "policies", "metrics"}
+OPEN = {"plan", "inspect", "kinds", "methods", "policies", "metrics"}
 
 #: Command (with arguments that lead nowhere) to the roles that may call it.
 TABLE: dict[tuple[str, ...], str] = {

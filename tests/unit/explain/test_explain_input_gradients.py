@@ -332,3 +332,22 @@ def test_a_model_that_cuts_gradients_off_is_refused(name: str) -> None:
 
     with pytest.raises(UnsupportedModelError, match="cuts gradients off"):
         create_method(name, Cut()).explain(images(1), None)
+
+
+def test_gradient_x_input_equals_captum(captum_attr: Any) -> None:
+    """Their InputXGradient, summed over channels, is our map."""
+    model, inputs, targets = module_net(), images(3), torch.tensor([0, 3, 1])
+    ours = create_method("gradient_x_input", model).explain(inputs, targets)
+    theirs = captum_attr.InputXGradient(model).attribute(
+        inputs.clone().requires_grad_(), target=targets
+    )
+    assert torch.allclose(ours.maps, theirs.sum(dim=1), atol=1e-6)
+
+
+def test_gradient_x_input_of_a_linear_model_sums_to_the_logit() -> None:
+    """Without a bias nothing is lost to first order."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, 4, bias=False))
+    inputs = torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+    found = create_method("gradient_x_input", model).explain(inputs, None)
+    picked = model(inputs).gather(1, found.targets[:, None])[:, 0]
+    assert torch.allclose(found.maps.sum(dim=(1, 2)), picked, atol=1e-5)

@@ -24,6 +24,7 @@ Builder = Callable[..., nn.Module]
 #: Small enough to be quick; every branch of sampling is still taken.
 OPTIONS: dict[str, dict[str, Any]] = {
     "input_gradient": {},
+    "gradient_x_input": {},
     "guided_backprop": {},
     "smoothgrad": {"samples": 5},
     "integrated_gradients": {"steps": 5, "baseline": "blur"},
@@ -32,7 +33,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "lime": {"samples": 13, "segments": 9},
     "kernelshap": {"samples": 13, "segments": 9},
 }
-GRADIENTS = ["input_gradient", "guided_backprop", "smoothgrad", "integrated_gradients"]
+GRADIENTS = [
+    "input_gradient",
+    "gradient_x_input",
+    "guided_backprop",
+    "smoothgrad",
+    "integrated_gradients",
+]
 PERTURBATIONS = ["occlusion", "rise", "lime", "kernelshap"]
 EACH = pytest.mark.parametrize("name", OPTIONS)
 
@@ -187,7 +194,8 @@ def test_a_batch_too_large_for_memory_is_halved(tiny_net: Builder, name: str) ->
     inputs = scenes(2)
     whole = method(name, tiny_net()).explain(inputs, None, context((0, 1), 16))
     pieces = method(name, Small()).explain(inputs, None, context((0, 1), 16))
-    assert pieces.halved == (name not in {"input_gradient", "guided_backprop"})
+    single_pass = {"input_gradient", "gradient_x_input", "guided_backprop"}
+    assert pieces.halved == (name not in single_pass)
     assert torch.allclose(pieces.maps, whole.maps, atol=1e-6)
 
 

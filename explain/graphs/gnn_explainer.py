@@ -118,12 +118,7 @@ class GnnExplainer:
                 loss = -logits[0].log_softmax(dim=0)[target]
                 if used is not None:
                     loss = loss + self._terms(mask[used])
-                (gradient,) = torch.autograd.grad(loss, [mask], allow_unused=True)
-                if gradient is None:
-                    raise UnsupportedModelError(
-                        "The class scores do not depend on the graph's edges or nodes,"
-                        " or the network cuts gradients off."
-                    )
+                gradient = _gradient(loss, mask)
                 if used is None:
                     used = gradient != 0
                     if not bool(used.any()):
@@ -151,3 +146,20 @@ class GnnExplainer:
         own = ItemDraws(draws.seed, (draws.indices[place],), draws.stream)
         spread = math.sqrt(2.0) * math.sqrt(1.0 / graph.nodes)
         return own.normal(0, (graph.units[1],))[0] * spread
+
+
+def _gradient(loss: Tensor, mask: Tensor) -> Tensor:
+    """Return d loss / d mask.
+
+    Raises:
+        UnsupportedModelError: there is none.
+    """
+    found = None
+    if loss.requires_grad:
+        (found,) = torch.autograd.grad(loss, [mask], allow_unused=True)
+    if found is None:
+        raise UnsupportedModelError(
+            "The class scores do not depend on the graph's edges or nodes, or the"
+            " network cuts gradients off."
+        )
+    return found

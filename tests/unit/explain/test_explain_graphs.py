@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graph networks behind gates: against graphs that are really cut, and against peers."""
+"""Graph networks behind gates: against graphs that are cut, and against peers."""
 
 import dataclasses
 from typing import Any

@@ -14,6 +14,7 @@ REASONS: dict[str, str] = {
     Reason.FILE_TOO_LARGE: "The file is larger than the limit.",
     Reason.FILE_UNREADABLE: "The file could not be read.",
     Reason.FILE_CHANGED: "The file changed after the manifest was fixed.",
+    Reason.ROW_UNREADABLE: "The row is damaged, or holds something else than asked for.",
     Reason.NOT_AN_IMAGE: "The file is not a picture of a known format.",
     Reason.IMAGE_TRUNCATED: "The picture ends before its last row.",
     Reason.IMAGE_TOO_LARGE: "The picture has more pixels than the limit.",

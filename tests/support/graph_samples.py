@@ -2,13 +2,18 @@
 """Small graphs and graph networks for tests."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
 from explain.graphs.content import Graph, make_graph
+from pipeline.models import graph_networks, loading
+from pipeline.models.architecture import Architecture
 
 with warnings.catch_warnings():
     # torch-geometric uses what torch deprecates when it is imported.
@@ -82,3 +87,27 @@ class PlainGnn(nn.Module):
             x = torch.tanh(layer(x).index_add(0, edge_index[1], sent))
         graphs = int(batch.max()) + 1
         return x.new_zeros((graphs, x.shape[1])).index_add(0, batch, x)
+
+
+@contextmanager
+def known_networks() -> Iterator[None]:
+    """The graph architectures are known, also before the package is installed anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        known = loading._registered
+
+        def registered(name: str, *, plugins: bool) -> Architecture:
+            own = {"gin": graph_networks.gin, "gcn": graph_networks.gcn}
+            own["gat"] = graph_networks.gat
+            return own[name] if name in own else known(name, plugins=plugins)
+
+        patch.setattr(loading, "_registered", registered)
+        yield
+
+
+def document_of(graph: Graph, **more: Any) -> dict[str, Any]:
+    """Return a graph as the JSON that is stored."""
+    return {
+        "x": graph.features.tolist(),
+        "edge_index": graph.pairs.tolist(),
+        "undirected": True,
+    } | more

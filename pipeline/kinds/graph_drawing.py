@@ -125,7 +125,7 @@ def _shown_nodes(graph: Graph, values: Values, kept: Mask) -> npt.NDArray[np.int
     chosen: dict[int, None] = {}
     for unit in order.tolist():
         ends = [unit] if graph.per != EDGE else graph.pairs[:, unit].tolist()
-        if len(chosen) + len(ends) > MOST_NODES:
+        if len({*chosen, *ends}) > MOST_NODES:
             break
         chosen.update(dict.fromkeys(ends))
     return np.array(sorted(chosen), dtype=np.int64)

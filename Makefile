@@ -7,13 +7,17 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 #: Real images with masks for the extra checks; used when the folder is there.
 DATA ?= ../shared/data
+#: Seconds for each parser of `make fuzz`.
+FUZZ_S ?= 60
+#: Test processes at once; each takes up to 2 GB and a core.
+TEST_PROCESSES ?= 2
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
 #: Version 2 of compose is a plugin, version 1 a program of its own.
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-data soak lint types imports format bench bench-engine bench-run bench-pipeline up down clean
+.PHONY: help demo demo-trail test test-data soak fuzz lint types imports format bench bench-engine bench-run bench-pipeline up down clean soak-faults soak-items
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,14 +42,28 @@ demo: $(VENV)/.demo ## Audit a pretrained network over real photographs, ending 
 	$(BIN)/affidavit verify latest --home $(DEMO)/home
 	$(BIN)/affidavit report latest --home $(DEMO)/home --out $(DEMO)
 
+demo-trail: $(VENV)/.demo ## Show the audit trail at work: evidence, a stranger's check, an erasure.
+	$(BIN)/python examples/trail/demo.py $(DEMO)-trail
+
 test: $(VENV)/.dev ## Run all tests on servers that they start and stop themselves.
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES)
 
 test-data: $(VENV)/.dev ## Run the extra checks on the real images with masks in $(DATA).
-	AFFIDAVIT_TEST_DATA=$(DATA) $(BIN)/python -m pytest -m data
+	AFFIDAVIT_TEST_DATA=$(DATA) $(BIN)/python -m pytest -m data tests/data
 
-soak: $(VENV)/.dev ## Run the fault suite at length: 500 shards a fault, three times each.
-	AFFIDAVIT_FAULT_SHARDS=500 AFFIDAVIT_FAULT_ROUNDS=3 $(BIN)/python -m pytest tests/faults --durations=0
+soak: soak-faults soak-items ## Hours: each fault three times on 500 shards, and a million items.
+
+soak-faults: $(VENV)/.dev
+	$(BIN)/python -m tests.support.soak_record $(SOAK)
+
+soak-items: $(VENV)/.dev
+	$(BIN)/python benchmarks/scale.py --items 1000000
+
+fuzz: $(VENV)/.dev ## Fuzz each parser of what strangers send for FUZZ_S (60) seconds, with atheris.
+	$(PIP_INSTALL) -e '.[fuzz]'
+	set -e; for target in checkpoint entry tiles zip bundle spec csv parquet; do \
+	  echo "== $$target"; $(BIN)/python -m tests.fuzz $$target -max_total_time=$(FUZZ_S) -verbosity=0 -print_final_stats=1; \
+	done
 
 lint: $(VENV)/.dev ## Check style and formatting.
 	$(BIN)/ruff check .
@@ -70,7 +88,7 @@ bench-run: $(VENV)/.dev
 	$(BIN)/python benchmarks/end_to_end.py
 
 bench-pipeline: $(VENV)/.dev
-	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/pipeline.py $(BENCH)
 
 up: .env ## Start Redis, PostgreSQL, S3 and workers in containers.
 	mkdir -p data out

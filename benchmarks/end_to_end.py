@@ -181,8 +181,17 @@ def write_photographs(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def measure(place: Path, files: Sequence[Path], network: str, rounds: int) -> Row:
-    """Return the figures of one network, both sides warmed up once."""
+def measure(
+    place: Path,
+    files: Sequence[Path],
+    network: str,
+    rounds: int,
+    on_round: Callable[[float], None] = lambda _ratio: None,
+) -> Row:
+    """Return the figures of one network, both sides warmed up once.
+
+    `on_round` hears the ratio of each round when it is over.
+    """
     name = network.rpartition(":")[2]
     spec = write_spec(place, network, files)
     services = Services(
@@ -208,6 +217,7 @@ def measure(place: Path, files: Sequence[Path], network: str, rounds: int) -> Ro
             order = (0, 1) if turn % 2 == 0 else (1, 0)
             found = {which: sides[which]() for which in order}
             pairs.append((found[0], found[1]))
+            on_round(found[0].seconds / found[1].seconds)
     finally:
         services.close()
     # Preparing loads the network too; what is left of it is planning.

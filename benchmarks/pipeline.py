@@ -1,37 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether the pipeline spends its time on the network: the table of its promises.
 
-a  an embedded audit beside a bare DataLoader loop (`end_to_end.py`, ResNet-50)
-b  one Celery worker on Redis, PostgreSQL and S3 beside the embedded run
-c  two workers of one thread beside one worker of one thread
-d  the plumbing of a shard (claim, heartbeat, manifest, pack, PUT, finish with rows and
-   ledger, signing) beside 30 s of work; each call is timed where the program makes it
-e  planning a manifest of 1,000,000 rows (`scale.py`)
-f  rows of items to PostgreSQL, fsync on, 8192 a transaction
-g  from SIGKILL of a worker to the claim of its shard by another
+embedded     an audit beside a bare DataLoader loop (`end_to_end.py`, ResNet-50)
+worker       one Celery worker on Redis, PostgreSQL and S3 beside the embedded run
+two-workers  two workers of one thread beside one worker of one thread
+plumbing     of a shard: claim, heartbeat, manifest, leaves, pack, PUT, finish with rows
+             and ledger, signing, beside 30 s of work; each call is timed where it is
+             made
+planning     a manifest of 1,000,000 rows (`scale.py`)
+rows         of items to PostgreSQL, fsync on, 8192 a transaction
+recovery     from SIGKILL of a worker to the claim of its shard by another
 
-Servers are those of the tests, started here. In b and c a run lasts from the first
-claim to the last finish, by the database's clock; workers have the network loaded
-before. Sides alternate and ratios are taken within a round before their median is. All
-of it is measured on the CPU; what only a GPU can show (busy time, sustained speed) is
-not measured here.
+Servers are those of the tests, started here. A run of workers lasts from the first
+claim to the last finish, by the database's clock; they have the network loaded before.
+Sides alternate and ratios are taken within a round before their median is. All of it is
+measured on the CPU; what only a GPU can show (busy time, sustained speed) is not
+measured here.
 
-Usage: python benchmarks/pipeline.py [--quick] [--json FILE] [--part LETTER]...
+Parts may be measured one at a time and a round at a time: with `--json` the figures are
+added to those in the file, and the table is of all of them.
+
+    python benchmarks/pipeline.py --part embedded --rounds 1 --json figures.json
+
+Usage: pipeline.py [--quick] [--json FILE] [--rounds N] [--part NAME]...
 """
 
 import argparse
 import importlib
-import json
 import os
 import signal
-import statistics
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -44,10 +48,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import end_to_end
+import promises
 import scale
 
 from pipeline.embedded import run_embedded
-from pipeline.planning import prepare
+from pipeline.planning import PreparedAudit, prepare
 from pipeline.run_creation import create_run
 from pipeline.services import Services
 from pipeline.settings import Settings
@@ -75,20 +80,10 @@ PLUMBING = (
     ("pipeline.embedded", "write_signed_checkpoint"),
     ("pipeline.lease_keeper", "heartbeat"),
     ("pipeline.manifest_slice", "read_locations"),
+    ("pipeline.shard_writing", "salted_leaves"),
     ("pipeline.shard_writing", "write_artifact"),
     ("pipeline.shard_writing", "finish_shard"),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A promise and what came out."""
-
-    part: str
-    promise: str
-    measured: str
-    value: float
-    kept: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +97,11 @@ class Sizes:
     rows: int
 
     @classmethod
-    def of(cls, *, quick: bool) -> "Sizes":
+    def of(cls, *, quick: bool, rounds: int | None) -> "Sizes":
         """Return the full sizes, or those that show whether it works at all."""
         if quick:
-            return cls(1, 48, 64, 20_000, 20_000)
-        return cls(3, 320, 256, 1_000_000, 200_000)
+            return cls(rounds or 1, 48, 64, 20_000, 20_000)
+        return cls(rounds or 3, 320, 256, 1_000_000, 200_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,29 +141,36 @@ def main() -> int:
     """Print the table; return 0 however it comes out."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="few items, one round")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write results here")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="add the figures to those in it"
+    )
+    parser.add_argument("--rounds", type=int, metavar="N", help="of each part (3)")
     parser.add_argument("--part", action="append", choices=list(PARTS))
     options = parser.parse_args()
+    if options.quick and options.json:
+        parser.error("--quick only shows that it works; leave out --json")
     print(
         f"torch {torch.__version__}, {end_to_end.THREADS} cores, load average"
         f" {os.getloadavg()[0]:.1f}, CUDA: {torch.cuda.is_available()}",
         flush=True,
     )
-    lines: list[Line] = []
-    with _bench(Sizes.of(quick=options.quick)) as bench:
+    known = promises.read(options.json) if options.json else []
+    with _bench(Sizes.of(quick=options.quick, rounds=options.rounds)) as bench:
         for part in options.part or PARTS:
-            load = os.getloadavg()[0]
-            lines += PARTS[part](bench)
-            print(f"  ({part} is done, load average {load:.1f} before)", flush=True)
-    print("\n  verdict part  promise: measured")
-    for line in lines:
-        verdict = "kept  " if line.kept else "MISSED"
-        print(f"  {verdict}  {line.part}     {line.promise}: {line.measured}")
-    print(f"load average at the end: {os.getloadavg()[0]:.1f}")
-    if options.json:
-        document = {"load": os.getloadavg(), "lines": [asdict(line) for line in lines]}
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
+            load, started = os.getloadavg()[0], time.perf_counter()
+            print(f"  {part}: load average {load:.1f}", flush=True)
+            figures = PARTS[part](bench)
+            known.append(promises.measured(part, figures, load=load))
+            if options.json:
+                promises.write(options.json, known)
+            print(f"  {part}: {time.perf_counter() - started:.0f} s", flush=True)
+    print(f"\n{promises.table(known)}")
+    print(f"\nload average at the end: {os.getloadavg()[0]:.1f}")
     return 0
+
+
+def _say(part: str, text: str) -> None:
+    print(f"    {part}: {text}", flush=True)
 
 
 @contextmanager
@@ -197,24 +199,22 @@ def _bench(sizes: Sizes) -> Iterator[Bench]:
         )
 
 
-def embedded_beside_a_loop(bench: Bench) -> list[Line]:
-    """Part a."""
+def embedded_beside_a_loop(bench: Bench) -> promises.Figures:
+    """Return a ratio a round."""
     place = bench.folder / "alone"
     files = end_to_end.write_photographs(place / "photos", bench.sizes.embedded_items)
-    row = end_to_end.measure(place, files, NETWORK, bench.sizes.rounds)
-    return [
-        _ratio(
-            "a",
-            "embedded, items/s over a bare DataLoader loop >= 0.90",
-            row.ratio,
-            0.90,
-            f"{row.ratio_lowest:.2f} to {row.ratio_highest:.2f}",
-        )
-    ]
+    ratios: list[float] = []
+
+    def heard(ratio: float) -> None:
+        ratios.append(ratio)
+        _say("embedded", f"round {len(ratios)} of {bench.sizes.rounds}: {ratio:.3f}")
+
+    end_to_end.measure(place, files, NETWORK, bench.sizes.rounds, heard)
+    return _figures("embedded", ratios)
 
 
-def worker_beside_embedded(bench: Bench) -> list[Line]:
-    """Part b."""
+def worker_beside_embedded(bench: Bench) -> promises.Figures:
+    """Return a ratio a round."""
     shard = max(16, bench.sizes.items // 2)
     spec = bench.spec("celery", shard_size=shard)
     home = bench.folder / "embedded"
@@ -231,6 +231,7 @@ def worker_beside_embedded(bench: Bench) -> list[Line]:
         deployment.start_worker("cpu-1", "cpu")
         deployment.wait_for_workers("cpu-1")
         services = _services(deployment)
+        _say("worker", "warming up")
         embedded()
         _worked(services, deployment, spec)
         for turn in range(bench.sizes.rounds):
@@ -238,13 +239,14 @@ def worker_beside_embedded(bench: Bench) -> list[Line]:
             order = (0, 1) if turn % 2 == 0 else (1, 0)
             found = {which: sides[which]() for which in order}
             ratios.append(found[0] / found[1])
+            _say("worker", f"embedded {found[0]:.1f} s, worker {found[1]:.1f} s")
         services.close()
     alone.close()
-    return [_ratio_of("b", "one worker, items/s over embedded >= 0.95", ratios, 0.95)]
+    return _figures("worker", ratios)
 
 
-def two_workers_beside_one(bench: Bench) -> list[Line]:
-    """Part c."""
+def two_workers_beside_one(bench: Bench) -> promises.Figures:
+    """Return a ratio a round."""
     spec = bench.spec("scaling", shard_size=16, threads=1)
     ratios = []
     with bench.deployment() as deployment:
@@ -257,87 +259,69 @@ def two_workers_beside_one(bench: Bench) -> list[Line]:
                 deployment.wait_for_workers(*names)
                 _warm_up(services, deployment, spec, names)
                 found[count] = _worked(services, deployment, spec)
+                _say("two-workers", f"{count} at work: {found[count]:.1f} s")
                 for worker in workers:
                     worker.stop()
             ratios.append(found[1] / found[2])
         services.close()
-    return [
-        _ratio_of(
-            "c", "two workers of one thread over one, items/s >= 1.7", ratios, 1.7
-        )
-    ]
+    return _figures("two-workers", ratios)
 
 
-def plumbing(bench: Bench) -> list[Line]:
-    """Part d."""
+def plumbing(bench: Bench) -> promises.Figures:
+    """Return the share of each run; one before them loads the libraries."""
     shard = max(32, bench.sizes.items // 2)
     spec = bench.spec("plumbing", shard_size=shard)
     with bench.deployment() as deployment:
         services = _services(deployment)
         audit = prepare(services, spec)
-        run_id = create_run(services, audit, queue="embedded")
-        seconds: dict[str, float] = defaultdict(float)
-        with ExitStack() as stack:
-            for module, name in PLUMBING:
-                home = importlib.import_module(module)
-                timed = _timed(getattr(home, name), seconds, name)
-                stack.enter_context(mock.patch.object(home, name, timed))
-            put = _timed(services.store.put, seconds, "put")
-            stack.enter_context(mock.patch.object(services.store, "put", put))
-            run_embedded(services, run_id, audit.executor)
-        shards = list_shards(services.engine, run_id)
-        span = _span(services.engine, run_id)
+        _say("plumbing", "warming up")
+        _plumbing_of_a_run(services, audit)
+        shares = []
+        for _ in range(bench.sizes.rounds):
+            seconds = _plumbing_of_a_run(services, audit)
+            for name, each in sorted(seconds.items(), key=lambda pair: -pair[1]):
+                _say("plumbing", f"{name:26s} {1e3 * each:8.1f} ms a shard")
+            shares.append(sum(seconds.values()) / SHARD_S)
+            _say("plumbing", f"a shard of {shard} items: {shares[-1]:.4f}")
         services.close()
-    each = sum(seconds.values()) / len(shards)
-    for name, total in sorted(seconds.items(), key=lambda pair: -pair[1]):
-        print(f"    {name:26s} {1e3 * total / len(shards):8.1f} ms a shard")
-    share = each / SHARD_S
-    return [
-        Line(
-            part="d",
-            promise=f"plumbing of a shard over {SHARD_S:.0f} s of work <= 0.02",
-            measured=f"{share:.4f} ({1e3 * each:.0f} ms a shard of {shard} items, which"
-            f" took {span / len(shards):.0f} s)",
-            value=share,
-            kept=share <= 0.02,
-        )
-    ]
+    return _figures("plumbing", shares)
 
 
-def planning(bench: Bench) -> list[Line]:
-    """Part e."""
+def _plumbing_of_a_run(services: Services, audit: PreparedAudit) -> dict[str, float]:
+    """Return the seconds a shard that each kind of call took in a run."""
+    run_id = create_run(services, audit, queue="embedded")
+    seconds: dict[str, float] = defaultdict(float)
+    with ExitStack() as stack:
+        for module, name in PLUMBING:
+            home = importlib.import_module(module)
+            timed = _timed(getattr(home, name), seconds, name)
+            stack.enter_context(mock.patch.object(home, name, timed))
+        put = _timed(services.store.put, seconds, "put")
+        stack.enter_context(mock.patch.object(services.store, "put", put))
+        run_embedded(services, run_id, audit.executor)
+    shards = len(list_shards(services.engine, run_id))
+    return {name: total / shards for name, total in seconds.items()}
+
+
+def planning(bench: Bench) -> promises.Figures:
+    """Return seconds and megabytes of one manifest."""
     targets: list[scale.Target] = []
+    _say("planning", f"laying out {bench.sizes.planned:,} files")
     with scale.laid_out(bench.sizes.planned) as place:
         figures = scale.measure_planning(place, bench.sizes.planned, targets)
-    seconds, above = figures["seconds"], targets[0].measured
-    count = f"{bench.sizes.planned:,}"
-    return [
-        Line(
-            part="e",
-            promise=f"planning {count} items <= 60 s",
-            measured=f"{seconds:.1f} s",
-            value=seconds,
-            kept=seconds <= 60,
-        ),
-        Line(
-            part="e",
-            promise=f"planning {count} items <= 300 MB above the start",
-            measured=f"{above:.0f} MB",
-            value=above,
-            kept=above <= 300,
-        ),
-    ]
+    return _figures("planning", [figures["seconds"]], [targets[0].measured])
 
 
-def rows_to_postgres(bench: Bench) -> list[Line]:
-    """Part f."""
+def rows_to_postgres(bench: Bench) -> promises.Figures:
+    """Return rows a second, a round each."""
     engine = create_engine(upgraded(bench.database_url()))
     run_id = plant_run(engine, shards=1, shard_size=1)
     rows = [_item(run_id, index) for index in range(1, bench.sizes.rows + 1)]
+    _say("rows", "writing what the rows refer to")
     for part in _parts(rows):
         with transaction(engine) as session:
             insert_rows(session, LocationTable, [_location(row) for row in part])
-    times = []
+    paces = []
     for _ in range(bench.sizes.rounds):
         with transaction(engine) as session:
             session.execute(sa.delete(ItemTable).where(ItemTable.run_id == run_id))
@@ -345,22 +329,14 @@ def rows_to_postgres(bench: Bench) -> list[Line]:
         for part in _parts(rows):
             with transaction(engine) as session:
                 insert_rows(session, ItemTable, part)
-        times.append(time.perf_counter() - started)
+        paces.append(len(rows) / (time.perf_counter() - started))
+        _say("rows", f"{paces[-1]:,.0f} a second")
     engine.dispose()
-    pace = len(rows) / statistics.median(times)
-    return [
-        Line(
-            part="f",
-            promise="rows of items to PostgreSQL >= 50,000 a second",
-            measured=f"{pace:,.0f}",
-            value=pace,
-            kept=pace >= 50_000,
-        )
-    ]
+    return _figures("rows", paces)
 
 
-def recovery(bench: Bench) -> list[Line]:
-    """Part g."""
+def recovery(bench: Bench) -> promises.Figures:
+    """Return the seconds of one loss."""
     spec = bench.spec("recovery", shard_size=bench.sizes.items, threads=1)
     with bench.deployment(AFFIDAVIT_LEASE_S=str(LEASE_S)) as deployment:
         services = _services(deployment)
@@ -378,18 +354,16 @@ def recovery(bench: Bench) -> list[Line]:
         name = _name_of(shard().worker)
         killed = time.time()
         _kill_all(workers[name].pid)
+        _say("recovery", "a worker was killed")
         deployment.wait_until(lambda: shard().attempt > 1, "nobody takes it over")
         wait = (shard().started_at or 0.0) - killed
         services.close()
-    return [
-        Line(
-            part="g",
-            promise=f"recovery after SIGKILL <= lease ({LEASE_S:.0f} s) + 15 s",
-            measured=f"{wait:.1f} s",
-            value=wait,
-            kept=wait <= LEASE_S + 15,
-        )
-    ]
+    return _figures("recovery", [wait])
+
+
+def _figures(part: str, *figures: list[float]) -> promises.Figures:
+    """Return the figures under what is promised of the part, in that order."""
+    return dict(zip(promises.promised(part), figures, strict=True))
 
 
 def _with_tables(services: Services) -> Services:
@@ -518,29 +492,14 @@ def _location(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _ratio_of(part: str, promise: str, ratios: list[float], least: float) -> Line:
-    span = f"{min(ratios):.2f} to {max(ratios):.2f}"
-    return _ratio(part, promise, statistics.median(ratios), least, span)
-
-
-def _ratio(part: str, promise: str, value: float, least: float, span: str) -> Line:
-    return Line(
-        part=part,
-        promise=promise,
-        measured=f"{value:.3f} ({span})",
-        value=value,
-        kept=value >= least,
-    )
-
-
-PARTS: dict[str, Callable[[Bench], list[Line]]] = {
-    "a": embedded_beside_a_loop,
-    "b": worker_beside_embedded,
-    "c": two_workers_beside_one,
-    "d": plumbing,
-    "e": planning,
-    "f": rows_to_postgres,
-    "g": recovery,
+PARTS: dict[str, Callable[[Bench], promises.Figures]] = {
+    "embedded": embedded_beside_a_loop,
+    "worker": worker_beside_embedded,
+    "two-workers": two_workers_beside_one,
+    "plumbing": plumbing,
+    "planning": planning,
+    "rows": rows_to_postgres,
+    "recovery": recovery,
 }
 
 

@@ -105,6 +105,14 @@ class Reason(StrEnum):
     GRAPH_TOO_LARGE = "graph_too_large"
     #: Its nodes have more or fewer numbers than the network takes.
     GRAPH_FEATURES_MISMATCH = "graph_features_mismatch"
+    #: A row of JSON lines lacks a column that the encoding needs.
+    COLUMN_MISSING = "column_missing"
+    CELL_EMPTY = "cell_empty"
+    CELL_NOT_A_NUMBER = "cell_not_a_number"
+    #: NaN, infinity, or more than a network's numbers can hold.
+    CELL_NOT_FINITE = "cell_not_finite"
+    #: The encoding has no such level.
+    CATEGORY_UNKNOWN = "category_unknown"
     NON_FINITE_OUTPUT = "non_finite_output"
     NON_FINITE_MAP = "non_finite_map"
     ZERO_GRADIENT = "zero_gradient"

@@ -19,7 +19,7 @@ from ledger.failures import FailureKind
 from pipeline.deeds import record_deed
 from pipeline.digests import result_digest
 from pipeline.findings import Findings
-from pipeline.ledger_checks import check_ledger
+from pipeline.ledger_checks import check_ledger, check_places
 from pipeline.local_key import local_verifier
 from pipeline.plan_checks import check_plan, compare_run
 from pipeline.run_entries import RunEntries, entries_of
@@ -70,6 +70,7 @@ def verify_run(
     said = entries_of(services, run_id)
     used_key = key or local_verifier(services.settings)
     ledger = check_ledger(services, said, used_key, findings)
+    check_places(services, run_id, said, findings)
     artifacts = 0
     if said.purged is None:
         with findings.surviving(where):

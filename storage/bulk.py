@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many rows into one table, by COPY on PostgreSQL and by one statement on SQLite."""
 
-import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from storage.json_text import json_text
 from storage.tables import Table
 
 
@@ -45,8 +44,9 @@ def _check(table: type[Table], rows: Sequence[dict[str, Any]]) -> None:
                 f"Rows of {table.__tablename__} differ in their columns: {odd}."
             )
         for name, value in row.items():
-            # PostgreSQL would store it and SQLite would make it NULL.
-            if isinstance(value, float) and math.isnan(value):
+            # PostgreSQL would store NaN and SQLite would make it NULL. It alone is
+            # not equal to itself; asking so costs a third of asking by name.
+            if isinstance(value, float) and value != value:  # noqa: PLR0124
                 raise ValueError(
                     f"The column {name} of {table.__tablename__} would hold NaN; "
                     "expected a number or None."
@@ -59,11 +59,12 @@ def _copy(
     import psycopg  # noqa: PLC0415 - nobody needs it beside PostgreSQL
 
     columns = list(rows[0])
-    json_columns = {
-        column.name
-        for column in table.__table__.columns
-        if isinstance(column.type, sa.JSON)
-    }
+    of_table = table.__table__.columns
+    documents = [
+        place
+        for place, name in enumerate(columns)
+        if isinstance(of_table[name].type, sa.JSON)
+    ]
     # Names come from our own row classes, never from outside.
     names = ", ".join(f'"{name}"' for name in columns)
     statement = f"COPY {table.__tablename__} ({names}) FROM STDIN"
@@ -71,14 +72,11 @@ def _copy(
     try:
         with driver_connection.cursor() as cursor, cursor.copy(statement) as copy:
             for row in rows:
-                copy.write_row(
-                    [
-                        json.dumps(row[name], allow_nan=False)
-                        if name in json_columns and row[name] is not None
-                        else row[name]
-                        for name in columns
-                    ]
-                )
+                values = [row[name] for name in columns]
+                for place in documents:
+                    if values[place] is not None:
+                        values[place] = json_text(values[place])
+                copy.write_row(values)
     except psycopg.Error as exc:
         # SQLAlchemy does not see what the driver is used for here.
         raise DBAPIError.instance(

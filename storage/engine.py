@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engines and transactions for PostgreSQL and SQLite, and the database's clock."""
 
-import json
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
 from storage.errors import DatabaseUnavailableError, DatabaseUrlError
+from storage.json_text import json_text
 from storage.vendor_errors import translated
 
 #: A connection whose server vanished without a word is given up after a minute, so
@@ -99,7 +98,7 @@ def _options() -> dict[str, Any]:
     # RFC 8259 knows no NaN; PostgreSQL refuses it and SQLite would store it.
     return {
         "hide_parameters": True,
-        "json_serializer": partial(json.dumps, allow_nan=False),
+        "json_serializer": json_text,
     }
 
 

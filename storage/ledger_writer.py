@@ -8,7 +8,7 @@ ever without the other. The order is given later by whoever holds the leader's l
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -18,6 +18,7 @@ from ledger.errors import BrokenLedgerError, FormatError
 from ledger.merkle import CompactRange, leaf_hash
 from storage.bulk import insert_rows
 from storage.engine import epoch_now, reading, transaction
+from storage.ledger_places import write_places
 from storage.raw import checked_rows, raw_columns
 from storage.stored_tree import stored_nodes
 from storage.tables import (
@@ -257,7 +258,7 @@ def _require_next(session: Session, index: int) -> None:
 def _insert_entries(
     session: Session, tree: CompactRange, bodies: Sequence[bytes]
 ) -> None:
-    rows = []
+    rows: list[dict[str, Any]] = []
     nodes = []
     for body in bodies:
         leaf = leaf_hash(body)
@@ -269,3 +270,4 @@ def _insert_entries(
         ]
     insert_rows(session, EntryTable, rows)
     insert_rows(session, LedgerNodeTable, nodes)
+    write_places(session, ((row["idx"], row["body"]) for row in rows))

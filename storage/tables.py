@@ -535,6 +535,18 @@ class LedgerNodeTable(Table):
     hash: Mapped[bytes]
 
 
+class LedgerPlaceTable(Table):
+    """Which entries tell of which run; follows from the entries."""
+
+    __tablename__ = "ledger_places"
+
+    #: Empty where a signing key hands over to the next, which every run's evidence has.
+    run_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    #: As `shard/7`; empty for the run as a whole.
+    part: Mapped[str] = mapped_column(String(200), primary_key=True)
+    idx: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+
+
 class AnchorTable(Table):
     """Which checkpoints were copied to which place out of our reach."""
 

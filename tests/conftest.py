@@ -6,6 +6,7 @@ A test that names `database_url` or `object_store` runs once for every backend.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,24 @@ from tests.support.servers import (
     serve_redis,
     serve_s3,
 )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of several processes one has a whole file, and one has all faults.
+
+    Tests of a file share what is dear to set up, and those of faults a deployment.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            folder = "tests/faults/"
+            return folder if nodeid.startswith(folder) else super()._split_scope(nodeid)
+
+    # The longest part is the first in order, and not the one with the most tests.
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

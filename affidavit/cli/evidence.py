@@ -167,6 +167,13 @@ def _tell_item(document: dict[str, Any]) -> None:
             f"  kept       {percent(document['keep_achieved'])} of the positions "
             f"(asked: {percent(document['keep_requested'])})"
         )
+    for reason in document.get("reasons", ()):
+        cell = "" if reason["cell"] is None else f" = {printable(reason['cell'])}"
+        kept = ", kept" if reason["kept"] else ""
+        say(
+            f"  reason     {reason['value']:+.4g} {printable(reason['column'])}{cell}"
+            f" ({percent(reason['share'])}{kept})"
+        )
     for name, value in sorted(document["metrics"].items()):
         say(f"  {name:<24} {number(value)}")
     for name, reason in sorted(document["absences"].items()):

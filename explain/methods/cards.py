@@ -7,6 +7,7 @@ from explain.methods.cam_cards import CAM_CARDS
 from explain.methods.card import MethodCard
 from explain.methods.perturbation_cards import PERTURBATION_CARDS
 from explain.methods.pixel_cards import PIXEL_CARDS
+from explain.tables.cards import TABLE_CARDS
 
 __all__ = ["METHODS", "MethodCard"]
 
@@ -19,5 +20,6 @@ METHODS: dict[str, MethodCard] = {
         *PIXEL_CARDS,
         *PERTURBATION_CARDS,
         *GRAPH_CARDS,
+        *TABLE_CARDS,
     )
 }

@@ -43,6 +43,8 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "gnn_explainer": ("explain.graphs.gnn_explainer", "GnnExplainer"),
     "graph_attention": ("explain.graphs.graph_attention", "GraphAttention"),
     "kernelshap": ("explain.methods.kernelshap", "KernelShap"),
+    "tree_shap": ("explain.tables.tree_shap", "TreeShap"),
+    "deeplift": ("explain.tables.deeplift", "DeepLift"),
 }
 
 

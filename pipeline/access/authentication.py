@@ -81,7 +81,8 @@ def admitted(services: Services, right: Right) -> Services:
     if not has_principals(services):
         return services
     token = services.settings.token
-    if token is None:
+    # Compose files and manifests set what is not there as nothing.
+    if token is None or not token.get_secret_value():
         raise refused(services, right, Denial.TOKEN_MISSING)
     with reading(services.engine) as session:
         found = find_token(session, token_digest(token.get_secret_value()))

@@ -3,10 +3,11 @@
 
 from pipeline.kinds.card import KindCard
 from pipeline.kinds.graph_card import GRAPH
+from pipeline.kinds.table_card import TABLE_CARD
 
 __all__ = ["KIND_CARDS", "KindCard"]
 
-_CARDS: tuple[KindCard, ...] = (GRAPH,)
+_CARDS: tuple[KindCard, ...] = (GRAPH, TABLE_CARD)
 
 #: In the order in which they are listed.
 KIND_CARDS: dict[str, KindCard] = {card.name: card for card in _CARDS}

@@ -25,4 +25,5 @@ GRAPH = KindCard(
         ),
     },
     suffixes=(".json",),
+    baseline="of an edge no message, of a node features of zero",
 )

@@ -2,7 +2,7 @@
 """From `model` in the spec to a network on a device, its digest recorded."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -65,6 +65,9 @@ def load_model(
             digest, not fitting, not finite, or holding code.
     """
     file = None if weights is None else _checked(weights, spec.sha256)
+    read = None if file is None else _whole_file_reader(spec, plugins=plugins)
+    if file is not None and read is not None:
+        return LoadedModel(module=read(file), sha256=file.sha256)
     pretrained = spec.weights == HUB
     module, own = _bare(spec, plugins=plugins)
     if file is None and own is not None:
@@ -118,6 +121,20 @@ def _bare(spec: ModelSpec, *, plugins: bool) -> tuple[nn.Module, Path | None]:
     module = _built(architecture, spec)
     own = architecture.default_weights
     return module, None if own is None else own()
+
+
+def _whole_file_reader(
+    spec: ModelSpec, *, plugins: bool
+) -> Callable[[WeightsFile], nn.Module] | None:
+    """Return what reads a model whose file holds all of it, None for the others."""
+    if ":" in spec.source:
+        return None
+    read = _registered(spec.source, plugins=plugins).read
+    if read is not None and spec.arguments:
+        raise ModelError(
+            f"{spec.source} takes no model.arguments; its file says all there is."
+        )
+    return read
 
 
 def _checked(weights: Path, expected: str | None) -> WeightsFile:

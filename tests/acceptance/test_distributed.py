@@ -59,7 +59,7 @@ def test_two_workers_agree_with_one_process_even_when_one_is_killed(
         deployment.start("beat", "beat")
         deployment.wait_for_workers("control-1", "cpu-1", "cpu-2")
 
-        undisturbed = deployment.call("submit", str(spec), "--json")
+        undisturbed = deployment.call_apart("submit", str(spec), "--json")
         assert undisturbed.code == 0, undisturbed.err
         document = deployment.wait_for_state(undisturbed.document["run"], "done")
         assert document["result_digest"] == expected
@@ -78,7 +78,7 @@ def test_two_workers_agree_with_one_process_even_when_one_is_killed(
         _assert_each_item_once(deployment, again)
         assert max(_attempts(deployment, again)) >= 2
 
-        verdict = deployment.call("verify", again, "--json")
+        verdict = deployment.call_apart("verify", again, "--json")
         assert verdict.code == 0, verdict.out
         assert verdict.document["failures"] == []
 

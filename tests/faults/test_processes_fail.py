@@ -16,16 +16,11 @@ import yaml
 
 from ledger.entries import Action
 from storage.ledger_writer import read_entries
-from storage.runs import get_run, resume_run, stop_run
+from storage.runs import resume_run, stop_run
 from storage.states import RunState, ShardState
-from tests.support.fault_rig import (
-    ITEMS_A_SHARD,
-    LEASE_S,
-    SHARDS,
-    FaultRig,
-    embedded_digest,
-    signal_tree,
-)
+from tests.support.fault_audit import SHARDS, undisturbed
+from tests.support.fault_deployment import LEASE_S
+from tests.support.fault_rig import FaultRig, signal_tree
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -155,7 +150,7 @@ def test_a_worker_without_memory_costs_attempts_and_no_item(rig: FaultRig) -> No
 def test_cancelled_in_mid_shard_and_resumed(rig: FaultRig) -> None:
     """A cancel is obeyed within a heartbeat and a batch; `resume` gives the rest."""
     spec = _long_shards(rig.spec.parent)
-    expected = embedded_digest(rig.spec.parent, spec)
+    expected = undisturbed(rig.spec.parent, spec).digest
     run = rig.submit(spec)
     rig.catch_at_work(run, *WORKERS)
     time.sleep(LEASE_S / 3)
@@ -195,31 +190,3 @@ def _actions(rig: FaultRig, name: str) -> list[str]:
     """Return what the ledger tells of an object, in order."""
     bodies = [json.loads(body) for _index, body, _leaf in read_entries(rig.engine)]
     return [body["action"] for body in bodies if body["object"] == name]
-
-
-def test_a_poison_item_is_found_and_the_rest_finish(rig: FaultRig) -> None:
-    """An item that kills each worker that touches it fails alone, for that reason."""
-    undisturbed = rig.submit()
-    rig.wait_for_end(undisturbed)
-    poison = ITEMS_A_SHARD * (SHARDS // 2) + 1
-    run = rig.submit()
-    while rig.state(run) not in {RunState.DONE, RunState.INCOMPLETE}:
-        shard = rig.shards(run)[SHARDS // 2]
-        # In single steps it is known what is in work; before, the shard is enough.
-        touched = shard.deaths < 2 or shard.current_item == poison
-        if shard.state == ShardState.RUNNING and touched:
-            name = (shard.worker or "").partition("/")[2].partition("@")[0]
-            _kill_child(rig, name)
-            rig.wait_until(
-                lambda attempt=shard.attempt: (
-                    rig.shards(run)[SHARDS // 2].attempt != attempt
-                    or rig.shards(run)[SHARDS // 2].state != ShardState.RUNNING
-                ),
-                "nobody notices the death",
-            )
-        time.sleep(0.002)
-    found = rig.items(run)
-    assert found[poison].reason == "killed_worker"
-    for index, item in rig.items(undisturbed).items():
-        assert index == poison or item.record_digest == found[index].record_digest
-    rig.require_exact(run, digest=get_run(rig.engine, run).result_digest)

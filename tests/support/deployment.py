@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A deployment for a test: one environment, the command line, workers as processes."""
 
-import json
 import os
 import subprocess
 import sys
@@ -16,26 +15,14 @@ import sqlalchemy as sa
 
 from storage.engine import create_engine
 from storage.runs import get_run
+from storage.schema import upgrade
 from storage.worker_registry import live_workers
+from tests.support.command_line import Answer, called, standing_in
 from tests.support.places import StorePlace
 from tests.support.processes import ManagedProcess
 
 #: Longest wait for anything in a test, in seconds, on a slow and busy machine.
 PATIENCE_S = 240.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a command printed and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """The one JSON document on standard output."""
-        return json.loads(self.out)
 
 
 @dataclass(kw_only=True)
@@ -64,12 +51,18 @@ class Deployment:
         """Return the argument vector of an affidavit command."""
         return [sys.executable, "-m", "affidavit", *arguments]
 
-    def call(self, *arguments: str, cwd: Path | None = None) -> Answer:
-        """Return what an affidavit command answers."""
+    def call(self, *arguments: str) -> Answer:
+        """Return what an affidavit command answers, called in this process."""
+        home = self.folder / "home"
+        with standing_in(self.folder, home=home, variables=self.variables):
+            return called(*arguments)
+
+    def call_apart(self, *arguments: str) -> Answer:
+        """Return what an affidavit command answers, as a process of its own."""
         done = subprocess.run(
             self.command(*arguments),
             env=self.environment,
-            cwd=cwd or self.folder,
+            cwd=self.folder,
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
@@ -169,8 +162,7 @@ def deployed(
         },
     )
     try:
-        answer = deployment.call("db", "upgrade")
-        assert answer.code == 0, answer.err
+        upgrade(database_url, actor="cli/test")
         yield deployment
     finally:
         deployment.stop()

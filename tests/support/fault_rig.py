@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A deployment to break: real servers behind proxies, workers that are restarted.
+"""A deployment to break, and what must hold of a run that was broken.
 
 A supervisor starts a worker again when its main process has ended, as Kubernetes and
 systemd do. After every fault the same must hold: `FaultRig.require_exact`.
@@ -10,96 +10,31 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import psutil
 import sqlalchemy as sa
-import torch
-import torchvision
-import yaml
-from PIL import Image
 
-from pipeline.embedded import create_embedded_run, run_embedded
-from pipeline.planning import prepare
+from pipeline.orphans import collect_orphans
 from pipeline.services import Services
-from pipeline.settings import Settings
 from pipeline.verification import verify_run
-from storage.engine import create_engine, reading
-from storage.objects import open_store
+from storage.engine import reading
 from storage.runs import get_run
 from storage.states import RunState, ShardState
 from storage.tables import ItemTable, RunTable, ShardTable
 from storage.worker_registry import live_workers
-from tests.support.deployment import Deployment, deployed
-from tests.support.places import StorePlace
+from tests.support.deployment import Deployment
+from tests.support.fault_audit import SHARDS, Undisturbed
 from tests.support.processes import ManagedProcess
-from tests.support.s3_fault_proxy import S3FaultProxy, s3_fault_proxy
-from tests.support.servers import (
-    PostgresServer,
-    RedisServer,
-    S3Server,
-    serve_postgres,
-    serve_redis,
-    serve_s3,
-)
-from tests.support.tcp_proxy import TcpProxy, tcp_proxy
+from tests.support.s3_fault_proxy import S3FaultProxy
+from tests.support.servers import PostgresServer, RedisServer, S3Server
+from tests.support.tcp_proxy import TcpProxy
 from workers.submission import submit
 
-#: Shards of a run; `make soak` asks for more.
-SHARDS = int(os.environ.get("AFFIDAVIT_FAULT_SHARDS", "60"))
-#: How often each fault is done, each time on a run of its own.
-ROUNDS = int(os.environ.get("AFFIDAVIT_FAULT_ROUNDS", "1"))
-ITEMS_A_SHARD = 2
-LEASE_S = 3.0
 #: Longest wait for a run to end, whatever was done to it.
 PATIENCE_S = 120.0 + 2 * SHARDS
-
-
-def write_dataset(folder: Path) -> Path:
-    """Return the spec of an audit of a small network over small pictures.
-
-    One item is no picture, so that failed items are among those that are counted.
-    """
-    pictures = folder / "pictures"
-    pictures.mkdir(parents=True)
-    generator = np.random.default_rng(11)
-    for number in range(SHARDS * ITEMS_A_SHARD):
-        path = pictures / f"{number:05d}.png"
-        if number == 5:
-            path.write_bytes(b"no picture")
-            continue
-        coarse = generator.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-        Image.fromarray(coarse).resize((96, 96)).save(path)
-    torch.manual_seed(3)
-    model = torchvision.models.get_model("squeezenet1_1", weights=None, num_classes=7)
-    torch.save(model.state_dict(), folder / "weights.pt")
-    spec = {
-        "audit": "faults",
-        "model": {
-            "source": "torchvision:squeezenet1_1",
-            "weights": "weights.pt",
-            "arguments": {"num_classes": 7},
-            "preprocess": {"resize": 96, "crop": 96},
-        },
-        "data": {"source": "pictures/"},
-        "metrics": ["completeness"],
-        "privacy": {"gallery": "none"},
-        "run": {
-            "batch_size": ITEMS_A_SHARD,
-            "shard_size": ITEMS_A_SHARD,
-            "threads": 1,
-            # Random kills hit the same small shard more often than in real life.
-            "max_attempts": 20,
-        },
-    }
-    path = folder / "audit.yaml"
-    path.write_text(yaml.safe_dump(spec, sort_keys=False))
-    return path
 
 
 @dataclass(kw_only=True)
@@ -108,7 +43,7 @@ class FaultRig:
 
     deployment: Deployment
     spec: Path
-    expected: str
+    expected: Undisturbed
     redis: RedisServer
     postgres: PostgresServer
     s3: S3Server
@@ -126,13 +61,15 @@ class FaultRig:
         run_id, _warnings = submit(self.services, spec or self.spec)
         return run_id
 
-    def wait_until(self, holds: Callable[[], bool], complaint: str) -> None:
+    def wait_until(
+        self, holds: Callable[[], bool], complaint: str, *, every_s: float = 0.05
+    ) -> None:
         """Return once the condition holds."""
         deadline = time.monotonic() + PATIENCE_S
         while not holds():
             if time.monotonic() > deadline:
                 raise AssertionError(f"{complaint}\n{self.deployment.logs()}")
-            time.sleep(0.02)
+            time.sleep(every_s)
 
     def shards(self, run: str) -> list[ShardTable]:
         """Return the run's shards in order."""
@@ -179,10 +116,11 @@ class FaultRig:
         """The run is done and everything in it is there exactly once.
 
         Every item of the manifest has one row; every shard one artifact, which its
-        done attempt wrote; the digest is the undisturbed run's; the ledger verifies.
+        done attempt wrote; the digest is the undisturbed run's; the collector leaves
+        no other object of it; the ledger verifies, and so does what was left.
         """
         found = self.wait_for_end(run)
-        assert found.result_digest == (digest or self.expected)
+        assert found.result_digest == (digest or self.expected.digest)
         with reading(self.engine) as session:
             rows = session.scalars(
                 sa.select(ItemTable.item_index).where(ItemTable.run_id == run)
@@ -193,10 +131,18 @@ class FaultRig:
         for shard in shards:
             assert shard.object_key is not None
             assert f".a{shard.attempt}." in shard.object_key
+        if self.leftovers(run):
+            collect_orphans(self.services, older_than_s=0)
+            assert self.leftovers(run) == set()
         verdict = verify_run(self.services, run)
         assert verdict["failures"] == []
         assert verdict["ok"]
         assert verdict["signatures_checked"]
+
+    def leftovers(self, run: str) -> set[str]:
+        """Return the objects of the run's shards that no done row names."""
+        named = {shard.object_key for shard in self.shards(run)}
+        return set(self.services.store.keys(f"runs/{run}/shards/")) - named
 
     def items(self, run: str) -> dict[int, ItemTable]:
         """Return the run's rows by their place in the manifest."""
@@ -208,13 +154,13 @@ class FaultRig:
         """Return the largest number of attempts that a shard needed."""
         return max(shard.attempt for shard in self.shards(run))
 
-    def start(self, name: str, queue: str, **more: str) -> None:
-        """A supervised worker is being started."""
+    def start(self, name: str, queue: str, *, log: Path | None = None) -> None:
+        """A supervised worker is being started; its log is named like it by default."""
         process = ManagedProcess(
             argv=self.deployment.command("worker", "--queue", queue, "--name", name),
-            log=self.deployment.folder / f"{name}.log",
+            log=log or self.deployment.folder / f"{name}.log",
             is_ready=lambda: None,
-            environment=self.deployment.environment | more,
+            environment=self.deployment.environment,
             folder=self.deployment.folder,
         )
         process.start()
@@ -259,7 +205,7 @@ class FaultRig:
                 found.append(holder)
             return bool(found)
 
-        self.wait_until(caught, f"none of {names} gets a shard of {run}")
+        self.wait_until(caught, f"none of {names} gets a shard of {run}", every_s=0.005)
         return found[0]
 
     def says(self, name: str, words: str) -> bool:
@@ -315,102 +261,3 @@ def signal_tree(pid: int, number: signal.Signals) -> None:
             os.kill(process.pid, number)
     except (psutil.NoSuchProcess, ProcessLookupError):
         return
-
-
-def _port(url: str) -> int:
-    return int(url.rpartition(":")[2].partition("/")[0])
-
-
-def embedded_digest(folder: Path, spec: Path) -> str:
-    """Return the digest of the undisturbed run, in one process."""
-    settings = Settings(
-        home=folder / "alone", device="cpu", allowed_roots=str(folder), broker_url=None
-    )
-    services = Services(settings=settings, actor="test/undisturbed")
-    audit = prepare(services, spec)
-    run_id = create_embedded_run(services, audit)
-    assert run_embedded(services, run_id, audit.executor) is RunState.DONE
-    digest = get_run(services.engine, run_id).result_digest
-    services.close()
-    assert digest is not None
-    return digest
-
-
-@contextmanager
-def fault_rig(folder: Path, **more: str) -> Iterator[FaultRig]:
-    """Lend a deployment with a control worker, two CPU workers and a beat."""
-    spec = write_dataset(folder)
-    expected = embedded_digest(folder, spec)
-    with ExitStack() as stack:
-        redis, postgres = (
-            stack.enter_context(serve_redis()),
-            stack.enter_context(serve_postgres()),
-        )
-        s3 = stack.enter_context(serve_s3())
-        broker_line = stack.enter_context(tcp_proxy(_port(redis.url)))
-        database_line = stack.enter_context(tcp_proxy(_port(postgres.url)))
-        store = stack.enter_context(s3_fault_proxy(_port(s3.url)))
-        direct = postgres.create_database()
-        config = replace(s3.config, endpoint_url=f"http://127.0.0.1:{store.port}")
-        deployment = stack.enter_context(
-            deployed(
-                folder,
-                database_url=_behind(direct, database_line.port),
-                place=StorePlace(url=f"s3://{s3.create_bucket()}/audits", s3=config),
-                broker_url=_behind(redis.url, broker_line.port),
-                AFFIDAVIT_LEASE_S=str(LEASE_S),
-                AFFIDAVIT_HINT_TIMEOUT_S="4",
-                AFFIDAVIT_BACKOFF_S="0.5",
-                AFFIDAVIT_S3_READ_TIMEOUT_S="2",
-                **more,
-            )
-        )
-        services = Services(
-            settings=_settings(deployment.environment), actor="test/submitter"
-        )
-        rig = FaultRig(
-            deployment=deployment,
-            spec=spec,
-            expected=expected,
-            redis=redis,
-            postgres=postgres,
-            s3=s3,
-            broker_line=broker_line,
-            database_line=database_line,
-            store=store,
-            services=services,
-            engine=create_engine(direct),
-        )
-        stack.callback(rig.engine.dispose)
-        stack.callback(services.close)
-        stack.callback(rig.stop)
-        rig.start("control-1", "control")
-        rig.start("cpu-1", "cpu")
-        rig.start("cpu-2", "cpu")
-        rig.supervise()
-        deployment.start("beat", "beat")
-        deployment.wait_for_workers("control-1", "cpu-1", "cpu-2")
-        yield rig
-
-
-def _behind(url: str, port: int) -> str:
-    """Return the URL with the proxy's port."""
-    return url.replace(f":{_port(url)}/", f":{port}/")
-
-
-def _settings(environment: dict[str, str]) -> Settings:
-    prefix = "AFFIDAVIT_"
-    values: dict[str, Any] = {
-        name.removeprefix(prefix).lower(): value
-        for name, value in environment.items()
-        if name.startswith(prefix)
-    }
-    return Settings(**values)
-
-
-def leftovers(rig: FaultRig, run: str) -> set[str]:
-    """Return the objects of the run's shards that no done row names."""
-    url = rig.deployment.variables["AFFIDAVIT_OBJECT_STORE_URL"]
-    store = open_store(url, rig.services.s3_config)
-    named = {shard.object_key for shard in rig.shards(run)}
-    return set(store.keys(f"runs/{run}/shards/")) - named

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.deployment import Answer
+from tests.support.command_line import Answer
 from tests.support.workspace import Workspace, write_csv
 
 PERSONS = ("Anna Karenina", "Boris Godunov", "Carmen Sevilla")

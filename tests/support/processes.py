@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real programs as subprocesses: started, watched, stopped and killed by their pid."""
 
+import os
 import random
 import signal
 import socket
@@ -22,11 +23,14 @@ def free_port() -> int:
     """Return a port that nobody listens on and that no one else was given.
 
     It lies below the range from which the system picks ports for outgoing calls, so
-    that none of those can take it while a test keeps its server down.
+    that none of those can take it while a test keeps its server down. Test processes
+    that run at once have ranges of their own.
     """
     picker = random.SystemRandom()  # pytest-randomly fixes the seed of the other one
+    place = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    width = 12_000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     while True:
-        port = picker.randrange(20_000, 32_000)
+        port = 20_000 + place * width + picker.randrange(width)
         if port in _given_ports:
             continue
         with socket.socket() as probe:

@@ -74,6 +74,17 @@ class RedisServer(Server):
         with redis.Redis.from_url(self.url) as client:
             client.flushall()
 
+    def lose_files(self) -> None:
+        """The append-only files are gone: one up to Redis 6, a folder since Redis 7."""
+        found = list(self.process.log.parent.glob("appendonly*"))
+        if not found:
+            raise FileNotFoundError("the Redis server keeps no append-only file")
+        for path in found:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresServer(Server):

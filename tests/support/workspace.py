@@ -3,7 +3,6 @@
 
 import contextlib
 import io
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import skimage.data
 import torch
 import yaml
 from PIL import Image
 
-from tests.support.deployment import Answer
+from tests.support.command_line import Answer, called, standing_in
 
 #: Classes of the tiny network.
 CLASSES = ["cat", "cup", "rocket", "person", "other"]
@@ -109,27 +107,13 @@ class Workspace:
     @contextlib.contextmanager
     def environment(self) -> Iterator[None]:
         """The working folder is this one and the environment has its variables."""
-        with pytest.MonkeyPatch.context() as patch:
-            for name in [key for key in os.environ if key.startswith("AFFIDAVIT_")]:
-                patch.delenv(name)
-            patch.setenv("AFFIDAVIT_HOME", str(self.home))
-            for name, value in self.variables.items():
-                patch.setenv(name, value)
-            patch.chdir(self.folder)
+        with standing_in(self.folder, home=self.home, variables=self.variables):
             yield
 
     def call(self, *arguments: object) -> Answer:
         """Return what a command answers, called in this process."""
-        from affidavit.cli.app import run_command
-
-        out, err = io.StringIO(), io.StringIO()
-        with (
-            self.environment(),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-        ):
-            code = run_command([str(argument) for argument in arguments])
-        return Answer(code=code, out=out.getvalue(), err=err.getvalue())
+        with self.environment():
+            return called(*arguments)
 
     def run(self, spec: Path) -> dict[str, Any]:
         """Return the document of a run that ends without a complaint."""

@@ -167,7 +167,9 @@ def _overheard(url: str) -> Iterator[list[str]]:
     ready, done = threading.Event(), threading.Event()
 
     def listen() -> None:
-        with redis.Redis.from_url(url) as client, client.monitor() as monitor:
+        # Patient: while workers start nobody sends anything.
+        client = redis.Redis.from_url(url, socket_timeout=None)
+        with client, client.monitor() as monitor:
             ready.set()
             for command in monitor.listen():
                 heard.append(str(command))

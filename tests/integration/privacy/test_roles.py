@@ -214,14 +214,16 @@ def test_a_token_that_is_unknown_expired_or_revoked_opens_nothing(
     left = boss.call("principal", "add", "left", "--role", "auditor", "--json")
     assert not _refused(_as(workspace, left.document["token"]), ("status",))
     assert boss.call("principal", "revoke", "left").code == 0
-    for token in ("afd_nonsense", short, left.document["token"]):
+    for token in ("", "afd_nonsense", short, left.document["token"]):
         assert _refused(_as(workspace, token), ("status",))
     reasons = [
         entry["details"]["reason"]
         for entry in _entries(workspace)
         if entry["action"] == "access:refused"
     ]
-    assert reasons == ["token_unknown", "token_expired", "token_revoked"]
+    assert reasons == [
+        *("token_missing", "token_unknown", "token_expired", "token_revoked")
+    ]
     again = boss.call("principal", "renew", "brief", "--json").document["token"]
     assert not _refused(_as(workspace, again), ("status",))
 

@@ -208,20 +208,6 @@ def test_a_waiting_entry_can_be_ordered_and_not_rewritten(engine: sa.Engine) -> 
         connection.execute(sa.delete(OutboxTable))
 
 
-def test_the_later_migrations_can_be_undone(database_url: str) -> None:
-    """Down to the first one and up again leaves the same schema, and the ledger."""
-    upgrade(database_url, actor=ACTOR)
-    engine = create_engine(database_url)
-    with engine.begin() as connection:
-        command.downgrade(configured(connection), "0001")
-    assert current_revision(engine) == "0001"
-    with engine.begin() as connection:
-        command.upgrade(configured(connection), "head")
-    require_current(engine)
-    assert len(entries(engine)) == 1
-    engine.dispose()
-
-
 def test_replication_does_not_pass_the_guard(postgres_engine: sa.Engine) -> None:
     """A session that claims to be a replica may not change history either."""
     with postgres_engine.begin() as connection:
@@ -249,14 +235,17 @@ def test_going_back_is_refused_with_the_reason(database_url: str) -> None:
 
 
 def test_later_steps_can_be_taken_back_and_done_again(database_url: str) -> None:
-    """Back to the first schema and up again, a run and its rows are still there."""
+    """Back to the first schema and up again, run, rows and ledger are still there."""
     upgrade(database_url, actor=ACTOR)
     engine = create_engine(database_url)
     run_id = plant_run(engine)
+    before = entries(engine)
     with engine.begin() as connection:
         command.downgrade(configured(connection), "0001")
     assert current_revision(engine) == "0001"
     assert upgrade(database_url, actor=ACTOR) == ("0001", HEAD)
+    require_current(engine)
+    assert entries(engine)[: len(before)] == before
     with engine.connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True}
@@ -264,6 +253,21 @@ def test_later_steps_can_be_taken_back_and_done_again(database_url: str) -> None
         assert compare_metadata(context, Table.metadata) == []
     assert len(shard_ids(engine, run_id)) == 2
     engine.dispose()
+
+
+def test_an_older_database_is_refused_with_the_command(engine: sa.Engine) -> None:
+    """Who meets one hears both migrations and what to type."""
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0003'"))
+    says = f"migration 0003, this program needs migration {HEAD}; run 'affidavit db"
+    for attempt in (
+        lambda: require_current(engine),
+        lambda: ensure_embedded_schema(
+            engine.url.render_as_string(hide_password=False), actor=ACTOR
+        ),
+    ):
+        with pytest.raises(SchemaOutdatedError, match=says):
+            attempt()
 
 
 def test_a_newer_database_is_refused_by_name(engine: sa.Engine) -> None:

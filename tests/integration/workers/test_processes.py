@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import redis
+import sqlalchemy as sa
 from pydantic import SecretStr
 
 from pipeline.errors import SpecError
 from pipeline.settings import Settings
 from storage.errors import SchemaOutdatedError
 from storage.worker_registry import live_workers
-from tests.support.deployment import deployed
+from tests.support.deployment import Deployment, deployed
 from tests.support.places import StorePlace
 from tests.support.processes import tell_reaper
 from workers.processes import run_worker
@@ -40,6 +41,20 @@ def test_a_worker_refuses_a_database_without_tables(
     """It would fail at each hint; so it says at once which command mends it."""
     settings = settings_of(broker_url, sqlite_url, tmp_path)
     with pytest.raises(SchemaOutdatedError, match="db upgrade"):
+        run_worker(settings, queue="cpu", name=None)
+
+
+def test_a_worker_refuses_a_database_on_an_old_migration(
+    broker_url: str, postgres_engine: sa.Engine, tmp_path: Path
+) -> None:
+    """On PostgreSQL too: one sentence with both migrations and the command."""
+    with postgres_engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+    url = postgres_engine.url.render_as_string(hide_password=False)
+    settings = settings_of(broker_url, url, tmp_path)
+    with pytest.raises(
+        SchemaOutdatedError, match=r"migration 0001.*'affidavit db upgrade'"
+    ):
         run_worker(settings, queue="cpu", name=None)
 
 
@@ -90,27 +105,33 @@ def test_with_json_a_process_that_ends_says_so_in_one_document(
         # As at a terminal, where Celery would show its banner.
         AFFIDAVIT_LOG_FORMAT="console",
     ) as deployment:
+        # Nobody serves the control queue, so that the beat's ticks are seen there.
+        commands = (("worker", "--queue", "cpu", "--name", "c-1"), ("beat",))
+        started = {words[0]: _printing(deployment, *words) for words in commands}
+        deployment.wait_for_workers("c-1")
+        deployment.wait_until(
+            lambda: ticks_waiting(broker_url) > 0, "the beat sends no tick"
+        )
         ended = {}
-        for command in (("worker", "--queue", "control", "--name", "c-1"), ("beat",)):
-            out = deployment.folder / f"{command[0]}.out"
-            with out.open("wb") as stream, (deployment.folder / "err").open("wb") as e:
-                process = subprocess.Popen(
-                    deployment.command(*command, "--json"),
-                    env=deployment.environment,
-                    cwd=deployment.folder,
-                    stdout=stream,
-                    stderr=e,
-                )
-                tell_reaper(process.pid)
-                if command[0] == "worker":
-                    deployment.wait_for_workers("c-1")
-                else:
-                    deployment.wait_until(
-                        lambda: ticks_waiting(broker_url) > 0, "the beat sends no tick"
-                    )
-                process.terminate()
-                process.wait(60)
-                tell_reaper(-process.pid)
-            ended[command[0]] = json.loads(out.read_text())
-    assert ended["worker"] == {"worker": "c-1", "queue": "control", "exit_code": 0}
+        for name, process in started.items():
+            process.terminate()
+            process.wait(60)
+            tell_reaper(-process.pid)
+            ended[name] = json.loads((deployment.folder / f"{name}.out").read_text())
+    assert ended["worker"] == {"worker": "c-1", "queue": "cpu", "exit_code": 0}
     assert ended["beat"] == {"exit_code": 0}
+
+
+def _printing(deployment: Deployment, *words: str) -> subprocess.Popen[bytes]:
+    """Return a process whose standard output is a file named like the command."""
+    out, err = (deployment.folder / f"{words[0]}.{end}" for end in ("out", "err"))
+    with out.open("wb") as stream, err.open("wb") as errors:
+        process = subprocess.Popen(
+            deployment.command(*words, "--json"),
+            env=deployment.environment,
+            cwd=deployment.folder,
+            stdout=stream,
+            stderr=errors,
+        )
+    tell_reaper(process.pid)
+    return process

@@ -80,7 +80,11 @@ def test_the_age_of_the_oldest_shard_is_the_first_alert() -> None:
 def test_each_alert_has_its_place_on_the_page(rule: dict[str, Any]) -> None:
     """docs/operations.md tells what each alert means and what to type."""
     page = (CHECKOUT / "docs/operations.md").read_text(encoding="utf-8")
-    assert f"### {rule['alert']}\n" in page
+    _, found, rest = page.partition(f"### {rule['alert']}\n\n")
+    assert found
+    meaning, *commands = re.split(r"\n##", rest)[0].strip().split("\n\n")
+    assert len(meaning) > 60
+    assert any(block.startswith("    ") for block in commands), "nothing to type"
     assert rule["labels"]["severity"] in {"warning", "critical"}
     assert rule["annotations"]["summary"]
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each method computes, in words and without torch."""
 
+from explain.graphs.cards import GRAPH_CARDS
 from explain.methods.attention_cards import ATTENTION_CARDS
 from explain.methods.cam_cards import CAM_CARDS
 from explain.methods.card import MethodCard
@@ -22,6 +23,7 @@ METHODS: dict[str, MethodCard] = {
         *PERTURBATION_CARDS,
         *TEXT_CARDS,
         *SEQUENCE_CARDS,
+        *GRAPH_CARDS,
         *TABLE_CARDS,
     )
 }

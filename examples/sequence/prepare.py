@@ -3,7 +3,7 @@
 
     python examples/sequence/prepare.py demo-sequence/
 
-Nothing is downloaded: the recordings lie in the wheel of seglearn (extra `demo`). Ten
+Nothing is downloaded: the recordings lie in the wheel of seglearn (extra `sequence-demo`). Ten
 persons did seven shoulder exercises with each arm (Burns et al. 2018, "Shoulder
 physiotherapy exercise recognition: machine learning the inertial signals from a
 smartwatch"). The network is trained here, in seconds, on seven of them; the audit is of
@@ -101,7 +101,7 @@ def installed() -> dict[str, Any]:
             recordings: dict[str, Any] = np.load(file, allow_pickle=True).item()
             return recordings
     raise MissingDataError(
-        "The recordings of seglearn are not installed; pip install 'affidavit[demo]'"
+        "The recordings of seglearn are not installed; pip install 'affidavit[sequence-demo]'"
         " brings them."
     )
 

@@ -2,8 +2,8 @@
 """Every kind of items beside images, by the name that audits use. No torch here."""
 
 from pipeline.kinds.card import KindCard
-from pipeline.kinds.sequence_card import SEQUENCE_CARD
 from pipeline.kinds.graph_card import GRAPH
+from pipeline.kinds.sequence_card import SEQUENCE_CARD
 from pipeline.kinds.table_card import TABLE_CARD
 from pipeline.kinds.text_card import TEXT_CARD
 

@@ -33,7 +33,7 @@ finally:
 
 @pytest.fixture(scope="module")
 def given() -> Setting:
-    """Return twelve frames of four sequences and a tiny network, without truth."""
+    """Return six frames of three sequences and a tiny network, without truth."""
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3, stride=8, padding=1),
@@ -46,14 +46,14 @@ def given() -> Setting:
     ).eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    images = torch.rand(12, 3, 224, 224)
+    images = torch.rand(6, 3, 224, 224)
     return Setting(
         model=model,
         layer=resolve_layer(model, example=images[:1]),
         inputs=images - 0.5,
         images=images,
-        truth=torch.zeros(12, 224, 224, dtype=torch.bool),
-        sequences=tuple("aaabbbcccddd"),
+        truth=torch.zeros(6, 224, 224, dtype=torch.bool),
+        sequences=tuple("aabbcc"),
     )
 
 

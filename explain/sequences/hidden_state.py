@@ -29,7 +29,7 @@ from explain.methods.input_forward import (
     spoiled,
 )
 from explain.methods.method import Attribution, chosen_targets
-from explain.sequences.content import STEP
+from explain.sequences.choices import STEP
 from explain.sequences.network import GatedSequences
 from explain.sequences.unrolled import Trace, unrolled
 

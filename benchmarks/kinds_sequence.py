@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402 - the path must be mended first
 """What explaining sequences costs beside a plain forward pass.
 
     python benchmarks/kinds_sequence.py

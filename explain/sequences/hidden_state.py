@@ -101,8 +101,8 @@ class HiddenStateGradient:
         calls = len(traces) // len(parts)
         of_each = [part for part in parts for _ in range(calls)]
         for trace, (rows, steps) in zip(traces, of_each, strict=True):
-            items, seen = trace.states[0].shape[:2]
-            if seen != steps or items != len(rows):
+            count, seen = trace.states[0].shape[:2]
+            if seen != steps or count != len(rows):
                 raise UnsupportedModelError(
                     f"A recurrent layer sees {seen} steps where the sequences have"
                     f" {steps}, so that its states belong to no steps of theirs; take"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the rules keep that look at neighbours, parts and regions."""
 
+from explain.kinds import GRAPH
 from explain.parameters import Parameter
 from explain.thresholds.card import PolicyCard
 
@@ -188,6 +189,26 @@ _CHUNKED = PolicyCard(
     },
 )
 
+_CONNECTED = PolicyCard(
+    name="connected",
+    rule=(
+        "One connected piece: the highest unit, and then the highest positive unit that"
+        " touches what is kept, until ceil(keep * n) units are kept or none touches;"
+        " equal values by lowest index. For graphs, whose edges touch at nodes and"
+        " nodes at edges."
+    ),
+    source=(
+        "Prim 1957, Shortest connection networks and some generalizations, principle 1,"
+        " with values of units"
+    ),
+    parameters={
+        "keep": Parameter(
+            meaning="the fraction of units to keep", default=0.10, above=0, high=1
+        )
+    },
+    kinds=(GRAPH,),
+)
+
 CARDS = (
     _MULTI_PEAK,
     _SEMANTIC,
@@ -196,4 +217,5 @@ CARDS = (
     _DRIVING,
     _SATELLITE,
     _CHUNKED,
+    _CONNECTED,
 )

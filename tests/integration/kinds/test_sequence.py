@@ -52,14 +52,20 @@ def run(*arguments: object, code: int = 0) -> Answer:
     return answer
 
 
-def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, int]:
-    """Return the example's spec; its network learns for a short while only."""
+def example(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the module that lays out the example."""
     spec = importlib.util.spec_from_file_location("prepare_sequence", EXAMPLE)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(importlib.sys.modules, spec.name, module)
     spec.loader.exec_module(module)
+    return module
+
+
+def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, int]:
+    """Return the example's spec; its network learns for a short while only."""
+    module = example(monkeypatch)
     monkeypatch.setattr(module, "EPOCHS", 4)
     found: tuple[Path, int] = module.prepare(folder)
     return found
@@ -95,6 +101,16 @@ def test_the_example_runs_end_to_end(
     assert "person 8" not in page
     for file in (folder / "home" / "objects").rglob("*.parquet"):
         assert b"person 8" not in file.read_bytes()
+
+
+def test_the_example_names_the_package_that_it_lacks(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence with the line that installs it, and exit 2."""
+    module = example(monkeypatch)
+    monkeypatch.setattr(module, "find_spec", lambda _name: None)
+    assert module.main([str(folder / "demo")]) == 2
+    assert "pip install 'affidavit[" in capsys.readouterr().err
 
 
 def test_where_a_person_is_named_curves_are_not_drawn(

@@ -204,6 +204,26 @@ def test_every_form_of_a_sequence_has_the_same_map(folder: Path, form: str) -> N
         assert map_of(result) == pytest.approx(expected, abs=2e-3, rel=2e-3)
 
 
+def test_every_metric_and_the_sanity_gate_take_sequences(folder: Path) -> None:
+    """The profile full, with weights drawn anew, has values for steps."""
+    spec = audit(
+        folder,
+        written(folder, "csv"),
+        metrics="full",
+        sanity={"items": 2},
+        threshold={"policy": "chunked", "keep": 0.4},
+    )
+    run("run", spec)
+    found = results(folder)[1:]
+    assert all(one.status == "done" for one in found)
+    for one in found:
+        for name in ("deletion_auc", "faithfulness_correlation", "mprt", "emprt"):
+            assert np.isfinite(one.metrics[name])
+        # Chunks are cut each at its own fraction.
+        assert one.policy == "chunked:keep=0.4"
+        assert one.keep_achieved > 0
+
+
 def test_a_wide_table_is_a_sequence_a_row(folder: Path) -> None:
     """Of one feature; columns are steps, and rows may end early."""
     rows = [[0.5, -1.0, 2.0, 1.5], [1.0, 2.0, "", ""], ["", 1.0, "", ""]]

@@ -181,7 +181,7 @@ def test_bad_texts_fail_alone_with_their_reasons(
         "not_a_text",
         "text_too_long",
         "text_unknown",
-        "text_empty",
+        "row_unreadable",
         # One word has nothing to rank it against.
         "constant_map",
         None,
@@ -247,7 +247,7 @@ def test_where_subjects_are_named_no_word_is_stored_or_shown(
         (
             {"data": {"kind": "text", "source": "texts.jsonl",
                       "columns": {"text": "bdy"}, "options": {"limit": 32}}},
-            "'bdy'",
+            "None of the first 1 items can be explained (row_unreadable)",
         ),
     ],
 )  # fmt: skip

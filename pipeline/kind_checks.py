@@ -13,7 +13,7 @@ from pipeline.paths import AllowedRoots
 from pipeline.spec import AuditSpec, ModelSpec
 
 #: Keys of `model` that name files beside the weights.
-FILES = ("tokenizer", "encoding")
+FILES = ("tokenizer", "encoding", "config")
 
 
 def check_kind(spec: AuditSpec) -> None:

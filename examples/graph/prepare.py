@@ -4,11 +4,12 @@
     python examples/graph/prepare.py demo/
 
 Nothing is downloaded: the molecules are the first five thousand of the NCI open
-database, as they lie in the wheel of rdkit (extra `demo`). Whether one has a structural
-alert for mutagenicity is told by two patterns of Kazius et al. 2005, "Derivation and
-Validation of Toxicophores for Mutagenicity Prediction", table 2: an aromatic nitro
-group or a primary aromatic amine. The network sees atoms and which are joined, and
-learns from the answer alone; the pattern's bonds are what its explanations should find.
+database, as they lie in the wheel of rdkit (extra `graph-demo`). Whether one has a
+structural alert for mutagenicity is told by two patterns of Kazius et al. 2005,
+"Derivation and Validation of Toxicophores for Mutagenicity Prediction": an aromatic
+nitro group or a primary aromatic amine. The network sees atoms and which are joined,
+and learns from the answer alone; the pattern's bonds are what its explanations should
+find.
 """
 
 import argparse
@@ -103,7 +104,7 @@ def molecules() -> list[Molecule]:
     except ModuleNotFoundError as exc:
         raise MissingMoleculesError(
             "The molecules lie in rdkit, which is not installed; "
-            "pip install 'affidavit[demo]' brings it."
+            "pip install 'affidavit[graph-demo]' brings it."
         ) from exc
     RDLogger.DisableLog("rdApp.*")  # some of the file's molecules are no chemistry
     patterns = [Chem.MolFromSmarts(alert) for alert in ALERTS]

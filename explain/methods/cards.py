@@ -7,7 +7,9 @@ from explain.methods.cam_cards import CAM_CARDS
 from explain.methods.card import MethodCard
 from explain.methods.perturbation_cards import PERTURBATION_CARDS
 from explain.methods.pixel_cards import PIXEL_CARDS
+from explain.sequences.cards import SEQUENCE_CARDS
 from explain.tables.cards import TABLE_CARDS
+from explain.text.cards import TEXT_CARDS
 
 __all__ = ["METHODS", "MethodCard"]
 
@@ -19,6 +21,8 @@ METHODS: dict[str, MethodCard] = {
         *ATTENTION_CARDS,
         *PIXEL_CARDS,
         *PERTURBATION_CARDS,
+        *TEXT_CARDS,
+        *SEQUENCE_CARDS,
         *GRAPH_CARDS,
         *TABLE_CARDS,
     )

@@ -317,7 +317,7 @@ SUFFICIENCY = MetricCard(
     formula="p(target | x) - p(target | x where the mask keeps, baseline elsewhere)",
     source=(
         "DeYoung et al. 2020, ERASER, section 4.2; of graphs, Fidelity- of probability:"
-        " Yuan et al. 2022, Explainability in Graph Neural Networks, equation 22"
+        " Yuan et al. 2022, Explainability in Graph Neural Networks"
     ),
     baseline=_ZERO,
     direction=Direction.LOWER,
@@ -339,7 +339,7 @@ COMPREHENSIVENESS = MetricCard(
     formula="p(target | x) - p(target | x without what the mask keeps)",
     source=(
         "DeYoung et al. 2020, ERASER, section 4.2; of graphs, Fidelity+ of probability:"
-        " Yuan et al. 2022, Explainability in Graph Neural Networks, equation 20"
+        " Yuan et al. 2022, Explainability in Graph Neural Networks"
     ),
     baseline=_ZERO,
     direction=Direction.HIGHER,

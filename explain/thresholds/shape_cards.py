@@ -155,6 +155,40 @@ _SEMANTIC = PolicyCard(
     },
 )
 
+_CHUNKED = PolicyCard(
+    name="chunked",
+    rule=(
+        "Cuts the map into chunks along its last axis, chooses those with the highest"
+        " mean positive attribution, and keeps the ceil(keep * n) highest positive"
+        " positions of each chosen chunk of n. All chunks chosen is thresholding by"
+        " chunk, some of them is hierarchical."
+    ),
+    source=(
+        "Li 2025, A Lightweight Explainability Framework for Neural Networks,"
+        " limitations (long sequences)"
+    ),
+    parameters={
+        "keep": Parameter(
+            meaning="the fraction of each chosen chunk to keep",
+            default=0.10,
+            above=0,
+            high=1,
+        ),
+        "size": Parameter(
+            meaning="columns, or steps, of a chunk; 0 stands for the square root of how"
+            " many there are",
+            default=0,
+            low=0,
+        ),
+        "chunks": Parameter(
+            meaning="the fraction of chunks that are chosen, at least one",
+            default=1.0,
+            above=0,
+            high=1,
+        ),
+    },
+)
+
 _CONNECTED = PolicyCard(
     name="connected",
     rule=(
@@ -164,7 +198,7 @@ _CONNECTED = PolicyCard(
         " nodes at edges."
     ),
     source=(
-        "Prim 1957, Shortest connection networks and some generalizations, principle 1,"
+        "Prim 1957, Shortest connection networks and some generalizations, principle 2,"
         " with values of units"
     ),
     parameters={
@@ -175,4 +209,13 @@ _CONNECTED = PolicyCard(
     kinds=(GRAPH,),
 )
 
-CARDS = (_MULTI_PEAK, _SEMANTIC, _MEDICAL, _DOCUMENTS, _DRIVING, _SATELLITE, _CONNECTED)
+CARDS = (
+    _MULTI_PEAK,
+    _SEMANTIC,
+    _MEDICAL,
+    _DOCUMENTS,
+    _DRIVING,
+    _SATELLITE,
+    _CHUNKED,
+    _CONNECTED,
+)

@@ -22,6 +22,7 @@ from explain.thresholds.cards import POLICIES
 from pipeline.cron import Cron
 from pipeline.kinds.cards import KIND_CARDS
 from pipeline.retention_classes import Retention
+from pipeline.spec_record import LegalBasis, ModelRecordSpec
 
 #: `weights: hub` is how a spec says that weights may be fetched at run time.
 HUB = "hub"
@@ -176,6 +177,11 @@ class ModelSpec(SpecSection):
         "folder's own.",
     )
     preprocess: PreprocessSpec = Field(default_factory=PreprocessSpec)
+    record: ModelRecordSpec | None = Field(
+        default=None,
+        description="What the report says of the model's owner, tier and intended "
+        "use; it decides no result.",
+    )
 
     @field_validator("source")
     @classmethod
@@ -367,6 +373,11 @@ class PrivacySpec(SpecSection):
         description="How long a run is kept after its end: half_year (183 days), "
         "twenty_five_months, six_years or ten_years; `affidavit purge` deletes it "
         "then.",
+    )
+    legal_basis: LegalBasis | None = Field(
+        default=None,
+        description="On which of Article 6(1) GDPR the processing rests, or "
+        "no_personal_data; shown in the report, and not checked.",
     )
 
 

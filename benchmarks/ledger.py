@@ -255,10 +255,10 @@ def overhead(folder: Path, items: int) -> dict[str, Any]:
         before = spent.seconds
         started = time.perf_counter()
         with _measured(spent):
-            run = create_run(services, audit, queue="embedded")
-            run_embedded(services, run.id, audit.executor)
+            run_id = create_run(services, audit, queue="embedded")
+            run_embedded(services, run_id, audit.executor)
         shares.append((spent.seconds - before) / (time.perf_counter() - started) * 100)
-    found = get_run(services.engine, run.id)
+    found = get_run(services.engine, run_id)
     bundle = folder / "item.zip"
     started = time.perf_counter()
     location = find_location(services.engine, found.id, str(items // 2))
@@ -383,7 +383,7 @@ def main() -> None:
     parser.add_argument("--postgres", action="store_true", help="start a server")
     parser.add_argument("--entries", type=int, default=8_000)
     parser.add_argument("--proof-entries", type=int, default=1_000_000)
-    parser.add_argument("--items", type=int, default=128)
+    parser.add_argument("--items", type=int, default=512)
     parts = ("writing", "draining", "verifying", "proving", "overhead")
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--json", type=Path, help="also write the document here")

@@ -100,7 +100,7 @@ class Sizes:
     def of(cls, *, quick: bool, rounds: int | None) -> "Sizes":
         """Return the full sizes, or those that show whether it works at all."""
         if quick:
-            return cls(rounds or 1, 48, 64, 20_000, 20_000)
+            return cls(rounds or 1, 32, 32, 20_000, 20_000)
         return cls(rounds or 3, 320, 256, 1_000_000, 200_000)
 
 

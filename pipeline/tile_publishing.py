@@ -49,12 +49,39 @@ def publish_when_due(services: Services, *, at_once: bool) -> bool:
     return True
 
 
+def tile_problems(services: Services) -> list[str]:
+    """Return what is wrong with the files: nothing, or that they are behind.
+
+    Raises:
+        BrokenLedgerError: the store holds the files of another ledger.
+        StorageError: the database or the store does not answer.
+    """
+    note = latest_checkpoint(services.engine)
+    if note is None:
+        return []
+    head = read_unverified(note)
+    published = _published(services.store, head)
+    age_s = _age_s(services)
+    if age_s is None:
+        return ["nothing of the ledger is published yet"]
+    # Twice, because a signature must come by for anything to be published.
+    if published < head.size and age_s > 2 * services.settings.anchor_interval_s:
+        counted = f"{published:,} of {head.size:,} entries are published"
+        return [f"{counted}, the last of them {age_s:.0f} s ago"]
+    return []
+
+
 def _is_due(services: Services) -> bool:
+    age_s = _age_s(services)
+    return age_s is None or age_s >= services.settings.anchor_interval_s
+
+
+def _age_s(services: Services) -> float | None:
     try:
         info = services.store.stat(PREFIX + CHECKPOINT)
     except ObjectNotFoundError:
-        return True
-    return time.time() - info.modified_at >= services.settings.anchor_interval_s
+        return None
+    return time.time() - info.modified_at
 
 
 def publish_tiles(services: Services) -> int:

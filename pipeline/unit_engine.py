@@ -215,7 +215,10 @@ class UnitEngine:
     ) -> Thresholded:
         explainer = Explainer(gated, self._method(gated), self._policy, grid=0)
         gates = gated.open_gates(self._device)
-        return explainer.cut(attribution, gates, self._context(batch))
+        context = self._context(batch)
+        if Need.NEIGHBOURS in self._policy.needs:
+            context = replace(context, neighbours=gated.neighbours())
+        return explainer.cut(attribution, gates, context)
 
     def _measured(
         self, batch: UnitBatch, attribution: Attribution, *, halved: bool

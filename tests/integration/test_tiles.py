@@ -5,6 +5,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -168,3 +169,29 @@ def test_a_run_publishes_at_its_end(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(loud.database)) as connection:
         stored = connection.execute("SELECT body FROM ledger_entries ORDER BY idx")
         assert [body for (body,) in stored][: reader.size] == reader.entries()
+
+
+def test_doctor_tells_how_far_the_files_are(tmp_path: Path) -> None:
+    """Nothing yet, all of it, and files that were left behind for too long."""
+    workspace = Workspace(folder=tmp_path)
+    assert workspace.call("init").code == 0
+    said = {c["part"] for c in workspace.call("doctor", "--json").document["checks"]}
+    assert "tiles" not in said
+
+    def tiles() -> dict[str, Any]:
+        checks = workspace.call("doctor", "--json").document["checks"]
+        found: dict[str, Any] = next(c for c in checks if c["part"] == "tiles")
+        return found
+
+    workspace.variables = {"AFFIDAVIT_TILES": "true"}
+    assert tiles()["warning"]
+    assert workspace.call("log").code == 0  # which is recorded, signed and published
+    assert not tiles()["warning"]
+    workspace.variables = {"AFFIDAVIT_TILES": "false"}
+    assert workspace.call("log").code == 0
+    workspace.variables = {
+        "AFFIDAVIT_TILES": "true",
+        "AFFIDAVIT_ANCHOR_INTERVAL_S": "0.001",
+    }
+    assert tiles()["warning"]
+    assert "entries are published" in tiles()["says"]

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The attention that a network of texts computes in a pass, and who reads it.
+
+Weights are made again from queries and keys, a block at a time, so that the network
+stays on its fused attention. Which tokens the head reads is seen from a gradient: of
+BERT, RoBERTa and DistilBERT the first one, of a mean over tokens all of them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from explain.attention_calls import AttentionCall, AttentionWatch
+from explain.errors import UnsupportedModelError, ZeroGradientLayerError
+from explain.text.network import TextNetwork
+from explain.text.passes import Pass
+from explain.text.words import by_word
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PassAttention:
+    """The logits of one pass and the attention that they grow from.
+
+    Attributes:
+        rows: The pass.
+        logits: (R, K), with a graph that begins at the first attention.
+        calls: The attention of each block, the first first.
+    """
+
+    rows: Pass
+    logits: Tensor
+    calls: tuple[AttentionCall, ...]
+
+    def weights(self, block: int) -> Tensor:
+        """Return the attention weights of a block, (R, H, L, L); rows sum to 1."""
+        return self.calls[block].weights(len(self.logits))
+
+    def gradient(self, block: int, slope: Tensor) -> Tensor:
+        """Return d score / d weights of a block from its slope, (R, H, L, L)."""
+        return self.calls[block].gradient(slope, len(self.logits))
+
+    def slopes(self, score: Tensor, *, last: bool = True) -> tuple[Tensor, ...]:
+        """Return d score / d result of each block's attention.
+
+        Args:
+            score: One number, made of the logits.
+            last: Whether the graph may be freed.
+
+        Raises:
+            ZeroGradientLayerError: the score does not depend on every block.
+        """
+        found: tuple[Tensor | None, ...] = (None,)
+        results = [call.result for call in self.calls]
+        if score.requires_grad:
+            found = torch.autograd.grad(
+                score, results, allow_unused=True, retain_graph=not last
+            )
+        slopes = tuple(slope for slope in found if slope is not None)
+        if len(slopes) != len(results):
+            raise ZeroGradientLayerError(
+                "The class scores do not depend on every attention of the network of"
+                " texts, or it cuts gradients off; use 'gradient_x_input' or"
+                " 'occlusion'."
+            )
+        return slopes
+
+    def readers(self, slope: Tensor) -> Tensor:
+        """Return which tokens the head reads, as weights that sum to 1.
+
+        Args:
+            slope: That of the last block's attention.
+
+        Shape: (R, 1, L) float32, or float64 of a float64 network; zero throughout
+        where the score does not depend on the attention.
+        """
+        rows, length = self.rows.tokens.shape
+        read = (slope.reshape(rows, -1, length, slope.shape[-1]) != 0).any(dim=3)
+        found = read.any(dim=1).to(self.weights(0).dtype)
+        return (found / found.sum(dim=1, keepdim=True).clamp(min=1))[:, None]
+
+    def word_map(self, of_tokens: Tensor, count: int) -> Tensor:
+        """Return numbers of tokens summed by word, of the rows that count.
+
+        Shape: (R, L) -> (used, count).
+        """
+        used = self.rows.used
+        return by_word(of_tokens[:used], self.rows.words[:used], count)
+
+
+def attention_pass(network: TextNetwork, rows: Pass, gates: Tensor) -> PassAttention:
+    """Return the logits of a pass and its attention.
+
+    The network must be held by ``frozen``.
+
+    Raises:
+        UnsupportedModelError: it computes no attention that can be seen, or attention
+            among other things than all tokens of a text.
+    """
+    calls: list[AttentionCall] = []
+
+    def listen(call: AttentionCall) -> Tensor:
+        calls.append(call)
+        if len(calls) == 1:
+            call.result = call.result.detach().requires_grad_()
+        # What comes next may work in place.
+        return call.result.clone()
+
+    with (
+        torch.inference_mode(mode=False),
+        torch.enable_grad(),
+        AttentionWatch(listen),
+    ):
+        logits = network.run_whole(rows, gates.detach().clone())
+    _require_token_attention(calls, *rows.tokens.shape)
+    return PassAttention(rows, logits, tuple(calls))
+
+
+def _require_token_attention(
+    calls: list[AttentionCall], rows: int, length: int
+) -> None:
+    if not calls:
+        raise UnsupportedModelError(
+            "The network of texts computes no attention that can be seen (it has none,"
+            " or is compiled); methods of attention weights explain transformers. Use"
+            " 'gradient_x_input' or 'occlusion'."
+        )
+    for call in calls:
+        shape = call.shape
+        if shape[-2:] != (length, length) or shape[0] % rows:
+            raise UnsupportedModelError(
+                f"The network of texts computes attention of shape {shape}, not among"
+                f" all {length} tokens of a text; methods of attention weights are not"
+                f" defined for it. Use 'gradient_x_input' or 'occlusion'."
+            )

@@ -17,7 +17,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c co
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kinds demo-text demo-sequence demo-graph demo-table demo-trail test test-data soak fuzz lint types imports format bench bench-engine bench-run bench-pipeline up down clean soak-faults soak-items
+.PHONY: help demo demo-kinds demo-text demo-sequence demo-graph demo-table demo-trail test test-data soak fuzz lint types imports format bench bench-engine bench-run bench-pipeline up down clean soak-faults soak-items bench-paper
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +102,11 @@ bench-run: $(VENV)/.dev
 
 bench-pipeline: $(VENV)/.dev
 	$(BIN)/python benchmarks/pipeline.py $(BENCH)
+
+#: Rows are kept here as they are measured; a second call goes on where one stopped.
+PAPER ?= paper-tables.json
+bench-paper: $(VENV)/.dev ## Measure the tables of the paper anew, on $(DATA) where it is there.
+	$(BIN)/python benchmarks/paper.py --data $(DATA) --json $(PAPER) --curve $(PAPER:.json=.svg)
 
 up: .env ## Start Redis, PostgreSQL, S3 and workers in containers.
 	mkdir -p data out

@@ -109,8 +109,12 @@ class UnitEngine:
         def explain_at_random(
             inputs: Tensor, targets: Tensor, stage: int, stages: int
         ) -> Attribution:
-            networks = self._random_networks(batch.contents[0])
             asked = replace(batch, targets=targets)
+            if next(self._model.parameters(), None) is None:
+                # Trees have no weights to draw anew: no map, and so no number.
+                own = self._attribution(asked, inputs=inputs)
+                return replace(own, maps=torch.full_like(own.maps, torch.nan))
+            networks = self._random_networks(batch.contents[0])
             with networks.randomised(stage, stages) as copy:
                 return self._attribution(asked, inputs=inputs, model=copy)
 

@@ -3,8 +3,8 @@
 
     python examples/sequence/prepare.py demo-sequence/
 
-Nothing is downloaded: the recordings lie in the wheel of seglearn (extra `sequence-demo`). Ten
-persons did seven shoulder exercises with each arm (Burns et al. 2018, "Shoulder
+Nothing is downloaded: the recordings lie in the wheel of seglearn (extra
+`sequence-demo`). Ten persons did seven shoulder exercises with each arm (Burns et al. 2018, "Shoulder
 physiotherapy exercise recognition: machine learning the inertial signals from a
 smartwatch"). The network is trained here, in seconds, on seven of them; the audit is of
 the other three. Where the folder has its weights already they are taken.
@@ -101,8 +101,8 @@ def installed() -> dict[str, Any]:
             recordings: dict[str, Any] = np.load(file, allow_pickle=True).item()
             return recordings
     raise MissingDataError(
-        "The recordings of seglearn are not installed; pip install 'affidavit[sequence-demo]'"
-        " brings them."
+        "The recordings of seglearn are not installed; pip install"
+        " 'affidavit[sequence-demo]' brings them."
     )
 
 

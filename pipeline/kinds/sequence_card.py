@@ -8,7 +8,7 @@ from pipeline.kinds.card import KindCard
 
 SEQUENCE_CARD = KindCard(
     name=SEQUENCE,
-    title="sequences",
+    title="sequences of numbers",
     map_kind="steps",
     default_method="hidden_state_gradient",
     options={

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Texts: read by the network's tokenizer, explained and shown by word."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pipeline.errors import ItemError, ModelError, Reason, SpecError
 from pipeline.kinds.card import KindCard
 from pipeline.kinds.kind import UnitMap
 from pipeline.kinds.text_card import TEXT_CARD
+from pipeline.kinds.text_marks import marked_words
 from pipeline.kinds.text_picture import ShownText, drawn_text, drawn_words
 from pipeline.kinds.text_tokens import Span, TextTokenizer
 from pipeline.kinds.text_windows import sentences_of, windows_of
@@ -135,12 +135,8 @@ class TextKind:
         if self._mask is None or record.rows is None:
             return None
         text = _own(content)
-        marked = np.zeros(text.units, np.bool_)
-        for start, stop in _marks(record.rows[0].get(self._mask)):
-            if not 0 <= start < stop <= len(text.text):
-                raise ItemError(Reason.MASK_SIZE_MISMATCH)
-            marked[0] |= [first < stop and start < last for first, last in text.spans]
-        return marked
+        cell = record.rows[0].get(self._mask)
+        return marked_words(cell, text.text, text.spans)
 
     def axis_labels(self, content: "Content") -> tuple[str, ...]:  # noqa: ARG002 - words are the item's own
         """Return nothing: a word's name would be the text itself."""
@@ -231,24 +227,3 @@ def _most_tokens(model: "nn.Module") -> int | None:
     counted_from = getattr(config, "pad_token_id", None) or 0
     roberta = getattr(config, "model_type", "") == "roberta"
     return positions - (counted_from + 1 if roberta else 0)
-
-
-def _marks(cell: Any) -> list[tuple[int, int]]:
-    """Return the spans that a cell marks; none where it is empty.
-
-    Raises:
-        ItemError: `mask_unreadable`.
-    """
-    try:
-        marks = json.loads(cell) if isinstance(cell, str) else cell
-    except ValueError as exc:
-        raise ItemError(Reason.MASK_UNREADABLE) from exc
-    if marks is None:
-        return []
-    found = []
-    for mark in marks if isinstance(marks, list) else [marks]:
-        pair = mark if isinstance(mark, list) else []
-        if len(pair) != 2 or not all(type(end) is int for end in pair):
-            raise ItemError(Reason.MASK_UNREADABLE)
-        found.append((pair[0], pair[1]))
-    return found

@@ -5,6 +5,7 @@ import io
 import json
 import socket
 import sys
+from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ from tests.unit.pipeline.reports.conftest import sample_inputs
 
 #: WeasyPrint leaves the file of the colour profile of PDF/A to the collector.
 pytestmark = [
+    pytest.mark.skipif(
+        find_library("pango-1.0") is None,
+        reason="WeasyPrint draws with Pango, which no Python package brings",
+    ),
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -175,6 +175,20 @@ def test_one_worker_or_more_rows_a_batch_give_the_same_trees(
     assert len(found[0]) == ROWS
 
 
+def test_trees_have_no_weights_that_could_be_random(
+    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Metrics that draw weights anew say nothing of trees, rather than 1."""
+    metrics = ["mprt", "smprt", "emprt", "random_logit"]
+    path = changed(demo, "audit-trees.yaml", tmp_path, metrics=metrics, criteria=[])
+    said(capsys, "run", str(path))
+    for result in results():
+        assert result.metrics["random_logit"] is not None
+        for name in ("mprt", "mprt_full", "smprt", "emprt"):
+            assert result.metrics.get(name) is None
+            assert result.absences[name] == "blank_randomised"
+
+
 def test_a_subject_column_leaves_no_cell_behind(
     demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

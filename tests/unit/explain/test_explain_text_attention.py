@@ -7,10 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from explain.errors import InvalidInputError, UnsupportedModelError
+from explain.errors import (
+    InvalidInputError,
+    InvalidTargetError,
+    UnsupportedModelError,
+)
 from explain.frozen import frozen
+from explain.methods import create_method
 from explain.methods.method import Attribution
 from explain.text.attention import attention_pass
+from explain.text.cards import TEXT_CARDS
 from explain.text.content import NO_WORD, TextTokens
 from explain.text.generic_attention import TextGenericAttention
 from explain.text.network import TextNetwork
@@ -223,6 +229,30 @@ def test_windows_of_a_text_are_averaged(name: str) -> None:
         maps = explained(name, network_over(model, [part]), target).maps[0, 0]
         expected[start:stop] += maps / 2
     assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_methods_of_texts_are_created_by_name() -> None:
+    """What the cards of texts describe can be created for a network over texts."""
+    network = network_over(classifier("minilm"), some_texts()[:1])
+    for card in TEXT_CARDS:
+        assert create_method(card.name, network).name == card.name
+        assert card.kinds == ("text",)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_network_is_given_back_as_it_was(name: str) -> None:
+    """Modes, gradients and hooks are as before, also after an error."""
+    model = classifier("distilbert").train()
+    network = network_over(model, some_texts()[:2])
+    for targets in (None, torch.tensor([0, 9])):
+        if targets is None:
+            explained(name, network)
+        else:
+            with pytest.raises(InvalidTargetError):
+                explained(name, network, targets)
+        assert all(module.training for module in model.modules())
+        assert all(p.requires_grad and p.grad is None for p in model.parameters())
+        assert not model.get_input_embeddings()._forward_hooks
 
 
 def test_without_attention_the_methods_say_what_to_take_instead() -> None:

@@ -79,6 +79,13 @@ def _seeded(build: Callable[[], Any]) -> nn.Module:
     return model.eval()
 
 
+def _vit() -> nn.Module:
+    model = torchvision.models.vit_b_16(weights=None)
+    # Its head starts at zero, so that no class would depend on anything.
+    nn.init.normal_(model.heads.head.weight, std=0.02)
+    return model
+
+
 def _deit() -> nn.Module:
     import timm
 
@@ -87,7 +94,7 @@ def _deit() -> nn.Module:
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "ViT-B/16": lambda: _seeded(lambda: torchvision.models.vit_b_16(weights=None)),
+    "ViT-B/16": lambda: _seeded(_vit),
     "Swin-T": lambda: _seeded(lambda: torchvision.models.swin_t(weights=None)),
     "DeiT-S/16": lambda: _seeded(_deit),
 }

@@ -285,7 +285,7 @@ def test_nothing_of_a_graph_is_in_what_is_kept_of_persons(
         for seed in range(4):
             graph = random_graph(6, 7, seed=seed)
             labels = [f"Secret{place}" for place in range(6)]
-            row = document_of(graph, node_labels=labels, who=f"Person{seed}")
+            row = document_of(graph, node_labels=labels, who=f"Ellinor{seed}")
             stream.write(json.dumps(row) + "\n")
     spec = _spec(folder, "patients.jsonl", data={"columns": {"subject": "who"}})
     _run(capsys, "run", str(spec))
@@ -296,7 +296,7 @@ def test_nothing_of_a_graph_is_in_what_is_kept_of_persons(
     assert len(objects) > 2
     for file in [*objects, folder / "out" / "report.html"]:
         assert b"Secret" not in file.read_bytes(), file
-        assert b"Person" not in file.read_bytes(), file
+        assert b"Ellinor" not in file.read_bytes(), file
 
 
 def test_labels_of_nodes_are_escaped(

@@ -9,7 +9,6 @@ proven as long as it is there and not guessed once it is gone.
 
 import hashlib
 import secrets
-from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,6 +25,7 @@ from storage.engine import epoch_now, transaction
 from storage.errors import StateConflictError
 from storage.events import record
 from storage.objects.errors import DigestMismatchError, ObjectNotFoundError
+from storage.review_states import SignOffVerdict
 from storage.reviews import sign_offs_of
 from storage.subjects import new_token
 from storage.tables import RunTable, SignOffTable
@@ -33,13 +33,6 @@ from storage.tables import RunTable, SignOffTable
 #: Characters of a comment.
 MOST_COMMENT = 1000
 _SALT_BYTES = 16
-
-
-class SignOffVerdict(StrEnum):
-    """What a reviewer says of a report."""
-
-    ACCEPT = "accept"
-    REJECT = "reject"
 
 
 def sign_off(

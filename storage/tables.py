@@ -466,7 +466,7 @@ class SignOffTable(Table):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), index=True)
-    #: A member of `pipeline.sign_off.SignOffVerdict`.
+    #: A member of `storage.review_states.SignOffVerdict`.
     verdict: Mapped[str] = mapped_column(String(16))
     #: The report's own verdict at that moment.
     report_verdict: Mapped[str] = mapped_column(String(16))

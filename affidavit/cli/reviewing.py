@@ -11,7 +11,7 @@ from affidavit.cli.output import note, print_json, say
 from affidavit.cli.progress import open_progress
 from affidavit.exit_codes import ExitCode
 from pipeline.access.policy import Right
-from pipeline.sign_off import SignOffVerdict
+from storage.review_states import SignOffVerdict
 
 if TYPE_CHECKING:
     from pipeline.reverification.outcome import Outcome

@@ -190,7 +190,7 @@ def rewrite_report(
         if pruned == document:
             return []
         if pruned.get("privacy"):
-            pruned["privacy"]["erased_since"] = len(items)
+            pruned["privacy"]["erased_since"] += len(items)
         page = render_html(pruned, _pictures(services, run, pruned))
         contents = {"json": document_bytes(pruned), "html": page.encode()}
     else:

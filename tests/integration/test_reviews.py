@@ -4,12 +4,14 @@
 import json
 import shutil
 import sqlite3
+import zipfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ledger.bundle import BundleEntry
 from tests.support.workspace import Workspace, photograph
 
 
@@ -226,6 +228,20 @@ def test_a_deleted_comment_breaks_nothing(copy: Workspace) -> None:
     )
     _alter(copy, "UPDATE sign_offs SET comment = NULL, comment_salt = NULL")
     assert copy.call("verify", "latest").code == 0
+
+
+def test_a_stranger_can_check_what_was_said(copy: Workspace) -> None:
+    """The bundle has the entries of both, and its verdict does not rest on them."""
+    assert copy.call("sign-off", "latest", "--verdict", "accept").code == 0
+    assert copy.call("reverify", "latest", "--fraction", "1").code == 0
+    assert copy.call("evidence", "latest", "-o", "b.zip").code == 0
+    key = (copy.home / "ledger.key.pub").read_text().strip()
+    answer = copy.call("verify", "b.zip", "--key", key, "--json")
+    assert answer.code == 0, answer.out
+    with zipfile.ZipFile(copy.folder / "b.zip") as bundle:
+        lines = bundle.read("entries.jsonl").splitlines()
+    actions = {json.loads(BundleEntry.parse(line).body)["action"] for line in lines}
+    assert {"report:signed", "run:reverified"} <= actions
 
 
 def test_the_next_report_tells_of_review_and_recomputation(copy: Workspace) -> None:

@@ -317,3 +317,18 @@ def test_kinds_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:
     assert (found["kind"], found["method"]) == ("table", "gradient_x_input")
     assert run_command(["inspect", "linear"]) == 0
     assert "table rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_rows_are_computed_again(
+    folder: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """Every row gives its record, the damaged one too; altered rows say nothing."""
+    source = _write(folder, kind)
+    _run(capsys, "run", str(_spec(folder, source)))
+    found = _run(capsys, "reverify", "latest", "--fraction", "1")
+    assert (found["verdict"], found["same"]) == ("agrees", len(ROWS))
+    (folder / source).unlink()
+    gone = _run(capsys, "reverify", "latest", "--fraction", "1", code=4)
+    assert (gone["verdict"], gone["differing"]) == ("incomplete", 0)
+    assert gone["reasons"].get("file_missing", 0) >= 1

@@ -17,11 +17,12 @@ ARG EXTRAS=""
 LABEL org.opencontainers.image.title="affidavit" \
       org.opencontainers.image.licenses="Apache-2.0"
 
-# /keys and the home exist in the image, so that volumes mounted there are writable.
+# /keys, /subjects and the home exist in the image, so that volumes mounted there are
+# writable.
 RUN groupadd --gid 10001 affidavit \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/affidavit \
             --shell /usr/sbin/nologin affidavit \
- && install -d -o affidavit -g affidavit -m 0700 /var/lib/affidavit /keys \
+ && install -d -o affidavit -g affidavit -m 0700 /var/lib/affidavit /keys /subjects \
  && install -d -m 0755 /data \
  && python3 -m venv /opt/affidavit
 

@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 #: Real images with masks for the extra checks; used when the folder is there.
 DATA ?= ../shared/data
+#: Seconds for each parser of `make fuzz`.
+FUZZ_S ?= 60
 #: Test processes at once; each takes up to 2 GB and a core.
 TEST_PROCESSES ?= 2
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
@@ -15,7 +17,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c co
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-data soak soak-faults soak-items lint types imports format bench bench-engine bench-run bench-pipeline up down clean
+.PHONY: help demo demo-kinds demo-text demo-sequence demo-graph demo-table demo-trail test test-data soak fuzz lint types imports format bench bench-engine bench-run bench-pipeline up down clean soak-faults soak-items bench-paper
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +42,22 @@ demo: $(VENV)/.demo ## Audit a pretrained network over real photographs, ending 
 	$(BIN)/affidavit verify latest --home $(DEMO)/home
 	$(BIN)/affidavit report latest --home $(DEMO)/home --out $(DEMO)
 
+#: The same for items that are no images; `make demo-table` and so on.
+KIND_DEMOS := demo-text demo-sequence demo-graph demo-table
+
+demo-kinds: $(KIND_DEMOS) ## Audit networks of texts, sequences, graphs and tables (each alone: demo-text ...).
+
+$(KIND_DEMOS): demo-%: $(BIN)/python
+	@echo "Installing Affidavit and what the demo of this kind needs into $(VENV)."
+	$(PIP_INSTALL) -e '.[$*-demo]'
+	$(BIN)/python examples/$*/prepare.py $(DEMO)-$*
+	$(BIN)/affidavit run $(DEMO)-$*/audit.yaml --home $(DEMO)-$*/home
+	$(BIN)/affidavit verify latest --home $(DEMO)-$*/home
+	$(BIN)/affidavit report latest --home $(DEMO)-$*/home --out $(DEMO)-$*
+
+demo-trail: $(VENV)/.demo ## Show the audit trail at work: evidence, a stranger's check, an erasure.
+	$(BIN)/python examples/trail/demo.py $(DEMO)-trail
+
 test: $(VENV)/.dev ## Run all tests on servers that they start and stop themselves.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES)
 
@@ -53,6 +71,12 @@ soak-faults: $(VENV)/.dev
 
 soak-items: $(VENV)/.dev
 	$(BIN)/python benchmarks/scale.py --items 1000000
+
+fuzz: $(VENV)/.dev ## Fuzz each parser of what strangers send for FUZZ_S (60) seconds, with atheris.
+	$(PIP_INSTALL) -e '.[fuzz]'
+	set -e; for target in checkpoint entry tiles zip bundle spec csv parquet; do \
+	  echo "== $$target"; $(BIN)/python -m tests.fuzz $$target -max_total_time=$(FUZZ_S) -verbosity=0 -print_final_stats=1; \
+	done
 
 lint: $(VENV)/.dev ## Check style and formatting.
 	$(BIN)/ruff check .
@@ -78,6 +102,11 @@ bench-run: $(VENV)/.dev
 
 bench-pipeline: $(VENV)/.dev
 	$(BIN)/python benchmarks/pipeline.py $(BENCH)
+
+#: Rows are kept here as they are measured; a second call goes on where one stopped.
+PAPER ?= paper-tables.json
+bench-paper: $(VENV)/.dev ## Measure the tables of the paper anew, on $(DATA) where it is there.
+	$(BIN)/python benchmarks/paper.py --data $(DATA) --json $(PAPER) --curve $(PAPER:.json=.svg)
 
 up: .env ## Start Redis, PostgreSQL, S3 and workers in containers.
 	mkdir -p data out

@@ -52,6 +52,8 @@ def examine(services: Services, *, production: bool = False) -> list[Finding]:
         ("messages", _messages),
         ("anchors", _anchors),
     ]
+    if services.settings.tiles:
+        checks.append(("tiles", _tiles))
     findings = []
     for part, check in checks:
         try:
@@ -83,6 +85,7 @@ _MEND = {
     "secrets": "correct the URL",
     "messages": "correct the setting",
     "anchors": "correct AFFIDAVIT_ANCHORS",
+    "tiles": "give the ledger a store of its own, or mend the store",
 }
 
 
@@ -286,6 +289,19 @@ def _anchors(services: Services) -> Finding:
         anchor_problems(services),
         good=f"checkpoints lie out of reach; the exposure window is {window:.0f} s",
         mend="set AFFIDAVIT_ANCHORS to a bucket with Object Lock",
+    )
+
+
+def _tiles(services: Services) -> Finding:
+    from pipeline.tile_publishing import tile_problems  # noqa: PLC0415
+
+    if missing_database(services) is not None:
+        return Finding(part="tiles", ok=True, says="there is no ledger yet")
+    return _judged(
+        "tiles",
+        tile_problems(services),
+        good="the ledger is published as files",
+        mend="look whether the process that signs may write ledger/ in the store",
     )
 
 

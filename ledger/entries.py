@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ledger.actions import Action
-from ledger.canonical import MAX_SAFE_INTEGER, canonical_bytes
+from ledger.canonical import MAX_SAFE_INTEGER
 from ledger.errors import FormatError, UnknownSchemaError
 
 __all__ = ["MAX_ENTRY_BYTES", "SCHEMA", "Action", "Detail", "Entry", "rfc3339"]
@@ -31,6 +31,13 @@ MAX_DETAILS: Final = 50
 
 Scalar = str | int | bool | None
 Detail = Scalar | Sequence[Scalar]
+
+#: RFC 8785 for what an entry can hold, and several times faster than the general way:
+#: keys are ASCII and so sort alike, numbers are safe integers, and the checks below let
+#: no lone surrogate pass. A test holds both ways equal.
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
 
 _FIELDS = frozenset({"schema", "at", "actor", "action", "object", "digest", "details"})
 _OBJECT = re.compile(r"[a-z][a-z0-9_-]*(/[A-Za-z0-9._:@=+-]+)*")
@@ -105,7 +112,7 @@ class Entry:
         Raises:
             FormatError: they would be longer than 65,535 bytes.
         """
-        body = canonical_bytes(
+        body = _encode(
             {
                 "schema": SCHEMA,
                 "at": self.at,
@@ -115,7 +122,7 @@ class Entry:
                 "digest": self.digest,
                 "details": self.details,
             }
-        )
+        ).encode("utf-8")
         if len(body) > MAX_ENTRY_BYTES:
             raise FormatError(
                 f"entry has {len(body)} bytes, at most {MAX_ENTRY_BYTES} are allowed; "

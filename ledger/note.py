@@ -20,6 +20,8 @@ MAX_NOTE_BYTES: Final = 1 << 20
 
 _DASH: Final = "\u2014 "
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
+#: Half a character: JSON and command lines can bring one, UTF-8 cannot hold it.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Note:
             raise FormatError(f"note is longer than {MAX_NOTE_BYTES} characters")
         if _CONTROL.search(note):
             raise FormatError("note holds a control character other than newline")
+        if _SURROGATE.search(note):
+            raise FormatError("note is no valid Unicode text")
         text, blank, block = note.rpartition("\n\n")
         if not blank or not block.endswith("\n"):
             raise FormatError(
@@ -76,8 +80,11 @@ def check_key_name(name: str) -> None:
     """Return only if a key may have this name.
 
     Raises:
-        FormatError: it is empty, or holds a space, a plus or a control character.
+        FormatError: it is empty, or holds a space, a plus, a control character or half
+            a character.
     """
+    if _SURROGATE.search(name):
+        raise FormatError("key name is no valid Unicode text")
     if not name or "+" in name or any(c.isspace() or ord(c) < 0x20 for c in name):
         raise FormatError(
             f"key name {name!r} is empty or holds a space, a plus sign or a control "

@@ -21,7 +21,8 @@ from pipeline.services import Services
 from storage.anchor_rows import anchored
 from storage.engine import reading
 from storage.errors import StateConflictError
-from storage.ledger_writer import latest_checkpoint, read_entries
+from storage.ledger_places import read_places
+from storage.ledger_writer import latest_checkpoint
 from storage.runs import list_shards
 from storage.stored_tree import StoredTree
 from storage.tables import RunTable
@@ -38,7 +39,7 @@ def require_covered(services: Services, run: RunTable) -> str:
     """
     note = latest_checkpoint(services.engine)
     size = 0 if note is None else read_unverified(note).size
-    said = entries_of(services, run.id)
+    said = entries_of(services, run.id, by_index=True)
     # The run may have ended before, and been retried: only its last end counts.
     if note is None or said.finalised is None or said.last_index >= size:
         raise StateConflictError(
@@ -101,7 +102,7 @@ def proven_entries(
     Raises:
         BrokenLedgerError: a proof does not lead to the signed root.
     """
-    for index, body, leaf in read_entries(services.engine, 0, head.size - 1):
+    for index, body, leaf in read_places(services.engine, run_id, until=head.size):
         if is_about(body, f"run/{run_id}") or read_link(index, body) is not None:
             yield proven_entry(tree, head, index, body, leaf)
 

@@ -21,7 +21,7 @@ from pipeline.stored_items import ItemLookup
 from storage.engine import reading
 from storage.errors import StateConflictError, UnknownRunError
 from storage.items import find_items
-from storage.ledger_writer import read_entries
+from storage.ledger_places import read_places
 from storage.runs import list_shards
 from storage.stored_tree import StoredTree
 from storage.tables import ItemTable, LocationTable, RunTable, ShardTable
@@ -122,16 +122,17 @@ def _entries(
     run_id: str,
     shard: ShardTable,
 ) -> Iterator[BundleEntry]:
-    name = f"run/{run_id}/shard/{shard.shard_index}"
-    marks = (f'"object":"{name}"'.encode(), f'"object":"run/{run_id}"'.encode())
-    for index, body, leaf in read_entries(services.engine, 0, head.size - 1):
-        if _belongs(index, body, marks):
+    parts = ("", f"shard/{shard.shard_index}")
+    for index, body, leaf in read_places(
+        services.engine, run_id, parts=parts, until=head.size
+    ):
+        if _belongs(index, body):
             yield proven_entry(tree, head, index, body, leaf)
 
 
-def _belongs(index: int, body: bytes, marks: tuple[bytes, bytes]) -> bool:
-    if not any(mark in body for mark in marks):
-        return read_link(index, body) is not None
+def _belongs(index: int, body: bytes) -> bool:
+    if read_link(index, body) is not None:
+        return True
     try:
         entry = Entry.parse(body)
     except FormatError:

@@ -6,10 +6,11 @@ No torch: pages are made by processes that do not import it.
 
 from functools import cached_property
 
-from explain.kinds import IMAGE
+from explain.kinds import IMAGE, TABLE
 from pipeline.domain import ItemResult
 from pipeline.errors import InfrastructureError, ItemError
 from pipeline.kinds.kind import DataKind, UnitMap, open_kind
+from pipeline.kinds.table import TableKind
 from pipeline.labels import ClassNames
 from pipeline.records import Record, RecordReader
 from pipeline.reports.inputs import GalleryMode, Picture
@@ -18,6 +19,7 @@ from pipeline.run_plan import RunPlan
 from pipeline.services import Services
 from pipeline.spec import AuditSpec
 from pipeline.stored_items import map_of, mask_of, pixels_of
+from pipeline.table_reasons import TableReason
 from storage.manifests import find_location
 from storage.tables import LocationTable, RunTable
 
@@ -43,17 +45,33 @@ class ItemPictures:
         """Return the pictures that may be shown of an item, none of a failed one."""
         if self._mode == "none" or not result.map_bytes:
             return []
-        location = None
-        if self._mode == "images":
-            location = find_location(
-                self._services.engine, self._run_id, str(result.item_index)
-            )
+        location = self._location(result)
         if self._plan.kind != IMAGE:
             return self._kind.draw(self.unit_map(result), self._record(location))
         pixels = pixels_of(
             result, location, spec=self._spec, plan=self._plan, reader=self._reader
         )
         return encoded(pixels, self._mode if pixels.image is not None else "maps")
+
+    def reasons(self, result: ItemResult) -> tuple[TableReason, ...] | None:
+        """Return the reasons of a table's row that may be shown, None of other items.
+
+        Cells are with them where the item itself may be shown.
+        """
+        if self._mode == "none" or not result.map_bytes:
+            return None
+        kind: object = self._kind if self._plan.kind == TABLE else None
+        if not isinstance(kind, TableKind):
+            return None
+        return kind.reasons(self.unit_map(result), self._record(self._location(result)))
+
+    def _location(self, result: ItemResult) -> LocationTable | None:
+        """Return where the item lies, None where it may not be shown."""
+        if self._mode != "images":
+            return None
+        return find_location(
+            self._services.engine, self._run_id, str(result.item_index)
+        )
 
     def unit_map(self, result: ItemResult) -> UnitMap:
         """Return the explanation of an item that is no image."""

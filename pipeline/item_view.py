@@ -59,6 +59,7 @@ def view_item(services: Services, run: RunTable, item: str) -> ItemView:
     )
     record_deed(services, Action.ITEM_READ, f"run/{run.id}/item/{location.item_id}")
     if RunPlan.from_json(run.plan).kind != IMAGE:
+        document |= _reasons(services, run, result)
         page = _page(services, run, document, result)
         return ItemView(document=document, picture=page, suffix=".html")
     png = _png(services, run, location, result)
@@ -142,6 +143,13 @@ def _page(
     spec = AuditSpec.model_validate(run.spec)
     pictures = ItemPictures(services, run, spec.gallery).of(result)
     return item_page(document, pictures) if pictures else None
+
+
+def _reasons(services: Services, run: RunTable, result: ItemResult) -> dict[str, Any]:
+    """Return the reasons of a table's row, nothing of other items."""
+    spec = AuditSpec.model_validate(run.spec)
+    found = ItemPictures(services, run, spec.gallery).reasons(result)
+    return {} if found is None else {"reasons": [one.document() for one in found]}
 
 
 def _method(result: ItemResult, plan: RunPlan) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from explain.architectures.family import Family, foreign_family
+from explain.architectures.family import Family, foreign_family, is_tree_model
 from explain.kinds import GRAPH, SEQUENCE, TABLE, TEXT
 from explain.methods.cards import METHODS
 from pipeline.kinds.cards import KIND_CARDS
@@ -25,8 +25,13 @@ _SEEN = {
     Family.RECURRENT: "it has recurrent layers and no convolution of images",
     Family.SEQUENCE: "its convolutions run along one axis",
     Family.GRAPH: "its layers pass messages along edges",
-    Family.TABLE: "it is made of linear layers",
+    Family.TABLE: "it is made of linear layers, or of decision trees",
 }
+
+
+#: Methods of tables that need gradients, and those that need trees.
+_OF_NETWORKS = frozenset({"gradient_x_input", "integrated_gradients", "deeplift"})
+_OF_TREES = frozenset({"tree_shap"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +43,14 @@ class KindInspection:
         weights: SHA-256 of its weights, None where they are seeded numbers.
         family: Its kind of network.
         kind: Its kind of items.
+        trees: Whether it is decision trees, which have no gradients.
     """
 
     source: str
     weights: str | None
     family: Family
     kind: str
+    trees: bool = False
 
     @property
     def sound(self) -> bool:
@@ -53,8 +60,13 @@ class KindInspection:
     def document(self) -> dict[str, Any]:
         """Return the inspection as JSON values."""
         card = KIND_CARDS[self.kind]
-        methods = [name for name, one in METHODS.items() if self.kind in one.kinds]
-        default = METHODS[card.default_method]
+        others = _OF_NETWORKS if self.trees else _OF_TREES
+        methods = [
+            name
+            for name, one in METHODS.items()
+            if self.kind in one.kinds and name not in others
+        ]
+        default = METHODS["tree_shap" if self.trees else card.default_method]
         said = f"An audit of it says data.kind: {self.kind}, for {card.map_kind}."
         return {
             "model": self.source,
@@ -83,4 +95,10 @@ def inspected_kind(
     kind = None if family is None else _KINDS.get(family)
     if family is None or kind is None or kind not in KIND_CARDS:
         return None
-    return KindInspection(source=source, weights=weights, family=family, kind=kind)
+    return KindInspection(
+        source=source,
+        weights=weights,
+        family=family,
+        kind=kind,
+        trees=is_tree_model(module),
+    )

@@ -19,6 +19,7 @@ from pipeline.findings import Findings
 from pipeline.local_key import head_file, local_verifier
 from pipeline.run_entries import RunEntries
 from pipeline.services import Services
+from storage.ledger_places import indexes_of
 from storage.ledger_writer import read_checkpoints, read_entries, stated_head
 
 
@@ -48,6 +49,24 @@ def check_ledger(
             got=after.size,
         )
     return verdict
+
+
+def check_places(
+    services: Services, run_id: str, said: RunEntries, findings: Findings
+) -> None:
+    """The index names each entry about the run, or that is a finding.
+
+    Evidence is packed by the index: a row that is missing would leave an entry out. A
+    row too many does no harm, and where an entry was altered that has its own name.
+    """
+    missing = set(said.indexes) - set(indexes_of(services.engine, run_id))
+    if missing:
+        findings.add(
+            FailureKind.ROW_MISMATCH,
+            "ledger_places",
+            f"The index of the ledger lacks {len(missing)} entries of the run, the "
+            f"first is entry {min(missing)}.",
+        )
 
 
 def _stated(services: Services, findings: Findings) -> CompactRange | None:

@@ -12,6 +12,7 @@ from ledger.errors import FormatError
 from ledger.succession import Link, read_link
 from pipeline.services import Services
 from storage.engine import reading
+from storage.ledger_places import read_places
 from storage.ledger_writer import read_entries
 from storage.raw import checked_rows, raw_columns
 from storage.tables import OutboxTable
@@ -31,6 +32,7 @@ class RunEntries:
         waiting: Entries of the run that are recorded and not yet in the ledger.
         planned, finalised, report: The last entry of each kind. A retry takes back
             that the run was finalised.
+        indexes: Of the run's entries that have their place in the ledger.
         links: Where one signing key handed over to another, of any run.
     """
 
@@ -42,7 +44,11 @@ class RunEntries:
     report: Entry | None = None
     #: Nothing is left of the run but its row, because its time was over.
     purged: Entry | None = None
+    #: Sign-offs of the run's reports, and re-verifications, with their indexes.
+    signed: list[tuple[int, Entry]] = field(default_factory=list)
+    reverified: list[tuple[int, Entry]] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
+    indexes: list[int] = field(default_factory=list)
 
     @property
     def is_ordered(self) -> bool:
@@ -64,29 +70,47 @@ class RunEntries:
                 self.finalised, self.last_index = None, -1
             case Action.RUN_PURGED:
                 self.purged = entry
+            case Action.REPORT_SIGNED:
+                self.signed.append((index, entry))
+            case Action.RUN_REVERIFIED:
+                self.reverified.append((index, entry))
             case Action.REPORT_WRITTEN | Action.REPORT_REWRITTEN:
                 self.report = entry
             case _:
                 pass
 
 
-def entries_of(services: Services, run_id: str) -> RunEntries:
+def entries_of(
+    services: Services, run_id: str, *, by_index: bool = False
+) -> RunEntries:
     """Return what the ledger and its outbox say of a run.
 
     The outbox is read first: an entry that is ordered meanwhile is met twice, which
     changes nothing, and never not at all.
+
+    Args:
+        services: The database.
+        run_id: The run.
+        by_index: Whether to read only the entries that `ledger_places` names. That is
+            fast, and no check: whoever verifies reads them all.
     """
     said = RunEntries()
     waiting = {
         body: entry for body in _outbox(services) if (entry := _own(body, run_id))
     }
-    for index, body, _leaf in read_entries(services.engine):
+    read = (
+        read_places(services.engine, run_id)
+        if by_index
+        else read_entries(services.engine)
+    )
+    for index, body, _leaf in read:
         link = read_link(index, body)
         if link is not None:
             said.links.append(link)
         entry = _own(body, run_id)
         if entry is not None:
             said.take(index, entry)
+            said.indexes.append(index)
             waiting.pop(body, None)
     said.waiting = len(waiting)
     for entry in waiting.values():
@@ -104,6 +128,9 @@ def _outbox(services: Services) -> Iterator[bytes]:
 
 def _own(body: bytes, run_id: str) -> Entry | None:
     """Return the entry if it tells of the run; one that is none is named elsewhere."""
+    # Canonical bytes hold the name as it is, and most entries are about another run.
+    if f'"object":"run/{run_id}'.encode() not in body:
+        return None
     try:
         entry = Entry.parse(body)
     except FormatError:

@@ -91,7 +91,8 @@ class Settings(BaseSettings):
     anchors: str = Field(
         default="",
         description="Places out of reach that get copies of checkpoints, separated by "
-        "spaces: s3://bucket/prefix (with Object Lock) or file:///file; default: none.",
+        "spaces: s3://bucket/prefix (with Object Lock), file:///file or "
+        "git+ssh://host/repository (also git+https, git+file); default: none.",
     )
     anchor_interval_s: float = Field(
         default=3600,
@@ -112,6 +113,12 @@ class Settings(BaseSettings):
     )
     anchor_s3_secret_access_key: SecretStr | None = Field(
         default=None, description="Secret key for anchors; default: the same."
+    )
+    tiles: bool = Field(
+        default=False,
+        description="Whether the process that signs also publishes the ledger as "
+        "static files (C2SP tlog-tiles) under ledger/ of the object store, when a run "
+        "ends and every AFFIDAVIT_ANCHOR_INTERVAL_S.",
     )
     allowed_roots: str | None = Field(
         default=None,

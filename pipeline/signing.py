@@ -52,8 +52,9 @@ def write_signed_checkpoint(
 ) -> Checkpoint:
     """Everything recorded so far is in the ledger and under a signed checkpoint.
 
-    Where an anchor is due, the checkpoint is copied there. A place that cannot be
-    reached stops nobody: the next signature tries again, `verify` and `doctor` tell.
+    Where an anchor is due, the checkpoint is copied there, and the tiles are published
+    where they are wanted. A place that cannot be reached stops nobody: the next
+    signature tries again, `verify` and `doctor` tell.
 
     Args:
         services: Database and settings.
@@ -73,6 +74,10 @@ def write_signed_checkpoint(
         from pipeline.anchoring import anchor_ledger  # noqa: PLC0415
 
         anchor_ledger(services, at_once=anchor_now)
+    if settings.tiles:
+        from pipeline.tile_publishing import publish_when_due  # noqa: PLC0415
+
+        publish_when_due(services, at_once=anchor_now)
     return checkpoint
 
 

@@ -8,7 +8,8 @@ server can grant himself anything, which is why checkpoints are anchored elsewhe
     sequencer  the control worker: as `app`, and it orders entries, writes checkpoints
     auditor    reads the ledger and what it must be held against; writes nothing but the
                entry that it has read
-    keys       the process that holds subjects' keys; nothing else of the data
+    keys       whoever gives subjects their tokens: owns the schema of identities
+               (`storage.identities.grants`), where nobody else may look in
     migrator   owns the schema and changes it; holds no data rights that it needs daily
 """
 
@@ -23,7 +24,14 @@ PREFIX: Final = "affidavit_"
 ROLES: Final = ("app", "sequencer", "auditor", "keys", "migrator")
 
 _LEDGER: Final = frozenset(
-    {"ledger_entries", "ledger_nodes", "ledger_head", "checkpoints", "anchors"}
+    {
+        "ledger_entries",
+        "ledger_nodes",
+        "ledger_places",
+        "ledger_head",
+        "checkpoints",
+        "anchors",
+    }
 )
 #: Holds originals of persons; only who must see them reads them.
 _PERSONAL: Final = frozenset({"subjects", "locations"})
@@ -49,6 +57,7 @@ def rights_of(role: str) -> Mapping[str, str]:
             "ledger_entries": "SELECT, INSERT",
             "checkpoints": "SELECT, INSERT",
             "ledger_nodes": "SELECT, INSERT",
+            "ledger_places": "SELECT, INSERT",
             "ledger_head": "SELECT, INSERT, UPDATE",
             "anchors": "SELECT, INSERT",
         }
@@ -61,7 +70,7 @@ def grant_statements(schema: str = "public") -> list[str]:
     Roles have no password and cannot log in: logins are made by whoever runs the
     server and are given one of them.
     """
-    statements = [_create_role(role) for role in ROLES]
+    statements = [create_role(role) for role in ROLES]
     quoted = f'"{schema}"'
     statements.append(f"REVOKE ALL ON SCHEMA {quoted} FROM PUBLIC")
     statements.append(f"REVOKE ALL ON ALL TABLES IN SCHEMA {quoted} FROM PUBLIC")
@@ -100,7 +109,8 @@ def apply_grants(connection: sa.Connection) -> None:
         connection.execute(sa.text(statement))
 
 
-def _create_role(role: str) -> str:
+def create_role(role: str) -> str:
+    """Return the statement that makes a role, where it is not there yet."""
     name = PREFIX + role
     return (  # the name is one of ours
         "DO $$ BEGIN "  # noqa: S608

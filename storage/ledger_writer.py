@@ -8,7 +8,7 @@ ever without the other. The order is given later by whoever holds the leader's l
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -18,6 +18,7 @@ from ledger.errors import BrokenLedgerError, FormatError
 from ledger.merkle import CompactRange, leaf_hash
 from storage.bulk import insert_rows
 from storage.engine import epoch_now, reading, transaction
+from storage.ledger_places import write_places
 from storage.raw import checked_rows, raw_columns
 from storage.stored_tree import stored_nodes
 from storage.tables import (
@@ -159,6 +160,18 @@ def latest_checkpoint(engine: sa.Engine) -> str | None:
         return next((row.note for row, _ in checked_rows(CheckpointTable, rows)), None)
 
 
+def checkpoint_at(engine: sa.Engine, tree_size: int) -> bytes | None:
+    """Return the root that the checkpoint of that size states, None without one."""
+    with reading(engine) as session:
+        rows = session.execute(
+            sa.select(*raw_columns(CheckpointTable)).where(
+                CheckpointTable.tree_size == tree_size
+            )
+        )
+        found = checked_rows(CheckpointTable, rows)
+        return next((bytes(row.root) for row, _ in found), None)
+
+
 def stated_head(engine: sa.Engine) -> CompactRange:
     """Return what the database says of the ledger's size and frontier.
 
@@ -257,7 +270,7 @@ def _require_next(session: Session, index: int) -> None:
 def _insert_entries(
     session: Session, tree: CompactRange, bodies: Sequence[bytes]
 ) -> None:
-    rows = []
+    rows: list[dict[str, Any]] = []
     nodes = []
     for body in bodies:
         leaf = leaf_hash(body)
@@ -269,3 +282,4 @@ def _insert_entries(
         ]
     insert_rows(session, EntryTable, rows)
     insert_rows(session, LedgerNodeTable, nodes)
+    write_places(session, ((row["idx"], row["body"]) for row in rows))

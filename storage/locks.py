@@ -26,6 +26,8 @@ class Lock(IntEnum):
     DISPATCH = 0x4146_0003
     #: Adding and revoking principals, of whom one must stay.
     PRINCIPALS = 0x4146_0004
+    #: Publishing the ledger's tiles.
+    TILES = 0x4146_0005
 
 
 def hold(session: Session, lock: Lock, name: str = "") -> None:

@@ -2,12 +2,12 @@
 """The ledger's tree as it lies in SQL; proofs are cut without reading it all.
 
 Beside the leaf hashes, the roots of complete subtrees of 256, 256^2, ... entries are
-stored (the tiles of C2SP tlog-tiles, without their files). A proof then takes a few
+stored (what C2SP tlog-tiles hold, see `ledger.tiles`). A proof then takes a few
 ranges of at most 256 hashes, however large the ledger is.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -18,14 +18,12 @@ from ledger.merkle import (
     consistency_path,
     inclusion_path,
     node_hash,
-    root_of,
     split_at,
 )
+from ledger.tiles import HEIGHT as TILE_HEIGHT
+from ledger.tiles import WIDTH as TILE_WIDTH
+from ledger.tiles import Tile
 from storage.tables import EntryTable, LedgerNodeTable
-
-#: Levels of the tree between two stored ones: a tile is 2^8 hashes wide.
-TILE_HEIGHT: Final = 8
-TILE_WIDTH: Final = 1 << TILE_HEIGHT
 
 
 def stored_nodes(
@@ -79,9 +77,26 @@ class StoredTree:
             return node_hash(self.subtree(low, middle), self.subtree(middle, high))
         level = (width.bit_length() - 1) // TILE_HEIGHT
         shift = level * TILE_HEIGHT
-        return root_of(
-            self._node(level, index) for index in range(low >> shift, high >> shift)
+        return perfect_root(
+            [self._node(level, index) for index in range(low >> shift, high >> shift)]
         )
+
+    def tile(self, tile: Tile) -> list[bytes]:
+        """Return the hashes of a tile.
+
+        Raises:
+            BrokenLedgerError: an entry beneath it is missing.
+        """
+        places = range(tile.first, tile.first + tile.width)
+        return [self._node(tile.level, index) for index in places]
+
+    def node(self, level: int, index: int) -> bytes:
+        """Return the root of a complete subtree of 256^level entries, as it is stored.
+
+        Raises:
+            BrokenLedgerError: an entry beneath it is missing.
+        """
+        return self._node(level, index)
 
     def _node(self, level: int, index: int) -> bytes:
         tile = index // TILE_WIDTH
@@ -97,19 +112,31 @@ class StoredTree:
             )
         # A ledger of before these rows; it follows from what is below.
         first = index * TILE_WIDTH
-        return root_of(
-            self._node(level - 1, below) for below in range(first, first + TILE_WIDTH)
+        return perfect_root(
+            [self._node(level - 1, below) for below in range(first, first + TILE_WIDTH)]
         )
 
     def _read(self, level: int, tile: int) -> dict[int, bytes]:
-        index: Any = EntryTable.idx if level == 0 else LedgerNodeTable.idx
-        node: Any = EntryTable.leaf_hash if level == 0 else LedgerNodeTable.hash
+        table: Any = (EntryTable if level == 0 else LedgerNodeTable).__table__
+        index, node = table.c.idx, table.c["leaf_hash" if level == 0 else "hash"]
         first = tile * TILE_WIDTH
-        query = sa.select(index, node).where(index.between(first, first + 255))
+        last = first + TILE_WIDTH - 1
+        query = sa.select(index, node).where(index.between(first, last))
         if level:
             query = query.where(LedgerNodeTable.level == level)
+        # Not through the session, which makes an object of each row.
         return {
-            row[0]: row[1]
-            for row in self._session.execute(query)
-            if isinstance(row[1], bytes) and len(row[1]) == HASH_SIZE
+            place: found
+            for place, found in self._session.connection().execute(query).all()
+            if isinstance(found, bytes) and len(found) == HASH_SIZE
         }
+
+
+def perfect_root(nodes: list[bytes]) -> bytes:
+    """Return the root over nodes of one height, a power of two of them."""
+    while len(nodes) > 1:
+        nodes = [
+            node_hash(left, right)
+            for left, right in zip(nodes[::2], nodes[1::2], strict=True)
+        ]
+    return nodes[0]

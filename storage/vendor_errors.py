@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _MISSING_CODES = frozenset({"42P01", "42703"})
 _MISSING_TEXTS = ("no such table", "no such column", "has no column named")
 
+#: insufficient_privilege.
+_NO_RIGHT = "42501"
+
 #: SQLSTATE classes that pass by themselves or by an administrator's hand: connection,
 #: rollback (deadlock), resources, lock not available, intervention, system, and a
 #: standby that cannot be written to. An error without a code came from the client.
@@ -65,6 +68,13 @@ def translated(error: StatementError, *, database: str | None = None) -> Storage
     if names_missing_table(error):
         return SchemaOutdatedError(
             "The database has no tables of this version; run 'affidavit db upgrade'."
+        )
+    if _is_postgresql(cause) and cause.sqlstate == _NO_RIGHT:
+        return DatabaseUnavailableError(
+            f"The database refuses this login a right that is needed here "
+            f"({_description(cause)}); give it the role of what it does, see "
+            "'affidavit db grants'. Identities are for the role affidavit_keys alone: "
+            "set AFFIDAVIT_KEYS_DATABASE_URL to a login of that role."
         )
     if _is_passing(cause):
         return DatabaseUnavailableError(_unavailable(cause, database))

@@ -103,14 +103,19 @@ def grants(
 ) -> None:
     """Print the SQL of the roles and their rights on PostgreSQL, or run it."""
     from storage.grants import PREFIX, ROLES, grant_statements  # noqa: PLC0415
+    from storage.identities.grants import keys_statements  # noqa: PLC0415
 
-    statements = grant_statements()
+    statements = grant_statements() + keys_statements()
     if apply:
         from pipeline.signing import seal  # noqa: PLC0415
         from storage.schema_roles import apply_roles  # noqa: PLC0415
 
         with open_existing(home, Right.OPERATE) as services:
-            apply_roles(services.engine, actor=services.actor)
+            apply_roles(
+                services.engine,
+                keys_url=services.settings.resolved_keys_database_url,
+                actor=services.actor,
+            )
             seal(services)
     if json:
         roles = [PREFIX + role for role in ROLES]

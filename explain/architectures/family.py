@@ -10,6 +10,7 @@ from enum import StrEnum
 from torch import nn
 
 from explain.errors import UnsupportedModelError
+from explain.tables.trees import TreeEnsemble
 
 
 class Family(StrEnum):
@@ -75,9 +76,15 @@ def foreign_family(model: nn.Module) -> Family | None:
         (Family.RECURRENT, _any(modules, nn.RNNBase, nn.RNNCellBase)),
         (Family.TEXT, _any(modules, nn.Embedding, nn.EmbeddingBag)),
         (Family.SEQUENCE, _any(modules, nn.Conv1d)),
+        (Family.TABLE, is_tree_model(model)),
         (Family.TABLE, _any(modules, nn.Linear) and not _attends(ancestors)),
     ]
     return next((family for family, seen in signs if seen), Family.UNKNOWN)
+
+
+def is_tree_model(model: nn.Module) -> bool:
+    """Return whether decision trees stand behind the network's face."""
+    return isinstance(model, TreeEnsemble)
 
 
 def require_image_classifier(model: nn.Module) -> None:

@@ -39,6 +39,7 @@ _SENTENCES = {
     "'affidavit --purpose ...'.",
     Denial.OWN_REQUEST: "Nobody decides about a request of their own; ask a second "
     "principal.",
+    Denial.OWN_RUN: "Nobody signs off a run that they made; ask another reviewer.",
 }
 
 
@@ -81,7 +82,8 @@ def admitted(services: Services, right: Right) -> Services:
     if not has_principals(services):
         return services
     token = services.settings.token
-    if token is None:
+    # Compose files and manifests set what is not there as nothing.
+    if token is None or not token.get_secret_value():
         raise refused(services, right, Denial.TOKEN_MISSING)
     with reading(services.engine) as session:
         found = find_token(session, token_digest(token.get_secret_value()))

@@ -87,8 +87,9 @@ TIMM = _SHAPE | {
     "zero_init_last",
 }
 
-#: A word of a library's vocabulary, such as `avg` or `gelu`; no path, no address.
-_WORD = re.compile(r"[A-Za-z0-9_+-]{0,40}", re.ASCII)
+#: A word of a library's vocabulary, such as `avg` or `gelu`, or a list of numbers such
+#: as `64,32`; no path, no address.
+_WORD = re.compile(r"[A-Za-z0-9_+,-]{0,40}", re.ASCII)
 
 
 def checked_arguments(

@@ -2,17 +2,18 @@
 """From `model` in the spec to a network on a device, its digest recorded."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.errors import ModelError, ModelRefusedError, Refusal
 from pipeline.models.architecture import Architecture
 from pipeline.models.arguments import TIMM, TORCHVISION, checked_arguments
+from pipeline.models.transformers_folder import SCHEME, build, without_counted_out
 from pipeline.models.weights import (
     WeightsFile,
     load_into,
@@ -65,12 +66,15 @@ def load_model(
             digest, not fitting, not finite, or holding code.
     """
     file = None if weights is None else _checked(weights, spec.sha256)
+    read = None if file is None else _whole_file_reader(spec, plugins=plugins)
+    if file is not None and read is not None:
+        return LoadedModel(module=read(file), sha256=file.sha256)
     pretrained = spec.weights == HUB
     module, own = _bare(spec, plugins=plugins)
     if file is None and own is not None:
         file = _checked(own, spec.sha256)
     if file is not None:
-        load_into(module, read_state(file), file.path)
+        load_into(module, _state_for(spec, file), file.path)
         return LoadedModel(module=module, sha256=file.sha256)
     if not pretrained:
         raise ModelError(
@@ -114,10 +118,36 @@ def _bare(spec: ModelSpec, *, plugins: bool) -> tuple[nn.Module, Path | None]:
         return _torchvision(name, spec, pretrained=pretrained), None
     if kind == "timm":
         return _timm(name, spec, pretrained=pretrained), None
+    if spec.source.startswith(f"{SCHEME}:"):
+        if spec.config is None:
+            raise ModelError(
+                f"model.source: {spec.source} was not followed to its config.json."
+            )
+        return build(Path(spec.config)), None
     architecture = _registered(spec.source, plugins=plugins)
     module = _built(architecture, spec)
     own = architecture.default_weights
     return module, None if own is None else own()
+
+
+def _state_for(spec: ModelSpec, file: WeightsFile) -> dict[str, Tensor]:
+    """Return the tensors of a file, as the network of the spec names them."""
+    state = read_state(file)
+    return without_counted_out(state) if spec.config is not None else state
+
+
+def _whole_file_reader(
+    spec: ModelSpec, *, plugins: bool
+) -> Callable[[WeightsFile], nn.Module] | None:
+    """Return what reads a model whose file holds all of it, None for the others."""
+    if ":" in spec.source:
+        return None
+    read = _registered(spec.source, plugins=plugins).read
+    if read is not None and spec.arguments:
+        raise ModelError(
+            f"{spec.source} takes no model.arguments; its file says all there is."
+        )
+    return read
 
 
 def _checked(weights: Path, expected: str | None) -> WeightsFile:

@@ -213,7 +213,7 @@ def _execute(services: Services, erasure: ErasureTable) -> dict[str, int]:
         run = get_run(services.engine, part["run"])
         mine = places.get(run.id, [])
         if mine:
-            said = entries_of(services, run.id)
+            said = entries_of(services, run.id, by_index=True)
             for shard in list_shards(services.engine, run.id):
                 bounds = range(shard.first_item, shard.first_item + shard.item_count)
                 items = {item for item in mine if item in bounds}

@@ -5,16 +5,13 @@ The file is opened for appending alone. What makes it an anchor is where it lies
 mounted folder of somebody else, or a file with the append-only attribute.
 """
 
-import json
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger.anchors import parse_lines
-from ledger.checkpoint import read_unverified
-from ledger.errors import BrokenLedgerError, FormatError
-from storage.anchoring.places import MOST_READ
+from ledger.errors import FormatError
+from storage.anchoring.places import MOST_READ, anchor_line, holds_already
 from storage.objects.errors import StoreRefusedError
 
 
@@ -32,20 +29,10 @@ class AppendFile:
 
     def keep(self, note: str) -> None:
         """See `AnchorPlace.keep`."""
-        new = read_unverified(note)
-        for kept in self.notes():
-            old = read_unverified(kept)
-            if (old.origin, old.size) == (new.origin, new.size):
-                if old.root != new.root:
-                    raise BrokenLedgerError(
-                        f"The anchor {self.name} holds another checkpoint of "
-                        f"{new.size} entries: history was rewritten; run "
-                        "'affidavit verify'."
-                    )
-                return
-        line = json.dumps({"at": datetime.now(UTC).isoformat(), "note": note}) + "\n"
+        if holds_already(self.notes(), note, self.name):
+            return
         try:
-            self._append(line.encode())
+            self._append(anchor_line(note).encode())
         except OSError as exc:
             raise StoreRefusedError(
                 f"the anchor {self.name} cannot be written ({exc.strerror})"

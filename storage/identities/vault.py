@@ -58,12 +58,13 @@ class IdentityVault:
         engine = create_engine(self._url)
         if engine.dialect.name == "postgresql":
             engine = engine.execution_options(schema_translate_map={None: SCHEMA})
-        with transaction(engine) as session:
-            hold(session, Lock.MIGRATION, SCHEMA)
-            connection = session.connection()
-            if engine.dialect.name == "postgresql":
-                connection.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))
-            KeysTable.metadata.create_all(connection)
+        if not _is_laid_out(engine):
+            with transaction(engine) as session:
+                hold(session, Lock.MIGRATION, SCHEMA)
+                connection = session.connection()
+                if engine.dialect.name == "postgresql":
+                    connection.execute(_MAKE_SCHEMA)
+                KeysTable.metadata.create_all(connection)
         return engine
 
     @cached_property
@@ -184,7 +185,8 @@ class IdentityVault:
             if session.get(ErasedTable, token) is None:
                 now = session.scalar(sa.select(epoch_now())) or 0.0
                 session.add(ErasedTable(token=token, erasure_id=erasure_id, at=now))
-        scrub(self._engine)
+        freed = [IdentityTable, SubjectKeyTable]
+        scrub(self._engine, [f"{SCHEMA}.{table.__tablename__}" for table in freed])
         return gone
 
     def erased(self) -> dict[str, str]:
@@ -230,6 +232,22 @@ class IdentityVault:
         # One person written in two Unicode forms is one person.
         normal = unicodedata.normalize("NFC", value).strip()
         return self._keys.blind_index(f"{kind}\x00{normal}".encode())
+
+
+#: Not `CREATE SCHEMA IF NOT EXISTS`, which asks for a right even where there is one.
+_MAKE_SCHEMA = sa.text(  # the name is our own
+    "DO $$ BEGIN "  # noqa: S608
+    f"IF NOT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = '{SCHEMA}') THEN "
+    f"CREATE SCHEMA {SCHEMA}; END IF; END $$"
+)
+
+
+def _is_laid_out(engine: sa.Engine) -> bool:
+    """Whether the tables are there, so that nobody needs the right to make them."""
+    schema = SCHEMA if engine.dialect.name == "postgresql" else None
+    with reading(engine) as session:
+        found = sa.inspect(session.connection()).get_table_names(schema=schema)
+    return set(KeysTable.metadata.tables) <= set(found)
 
 
 def _known(session: Session, kind: str, indexes: Iterable[str]) -> dict[str, str]:

@@ -15,8 +15,9 @@ from botocore.exceptions import ClientError
 from ledger.checkpoint import Checkpoint, SigningKey
 from ledger.errors import BrokenLedgerError
 from ledger.merkle import leaf_hash, root_of
+from storage.anchoring.git_repository import GitRepository
 from storage.anchoring.places import AnchorPlace, open_place
-from storage.objects.errors import StoreRefusedError
+from storage.objects.errors import StoreRefusedError, StoreUnavailableError
 from storage.objects.s3 import s3_client
 from tests.integration.test_evidence_tampering import behind_our_back
 from tests.support.servers import S3Server
@@ -35,16 +36,30 @@ def locked_bucket(moto_s3: S3Server) -> str:
     return f"s3://{name}/anchors"
 
 
-@pytest.fixture(params=["bucket", "file"])
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """An empty git repository of somebody who keeps what he is given."""
+    folder = tmp_path / "anchors.git"
+    for arguments in (
+        ("init", "-q", "--bare", str(folder)),
+        ("-C", str(folder), "config", "receive.denyNonFastForwards", "true"),
+        ("-C", str(folder), "config", "receive.denyDeletes", "true"),
+    ):
+        subprocess.run(["git", *arguments], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(params=["bucket", "file", "git"])
 def place(
     request: pytest.FixtureRequest, tmp_path: Path, moto_s3: S3Server
 ) -> AnchorPlace:
     """An empty place for anchors, once for each kind."""
-    url = (
-        request.getfixturevalue("locked_bucket")
-        if request.param == "bucket"
-        else f"file://{tmp_path / 'anchors.jsonl'}"
-    )
+    if request.param == "bucket":
+        url = str(request.getfixturevalue("locked_bucket"))
+    elif request.param == "git":
+        url = f"git+file://{request.getfixturevalue('bare')}"
+    else:
+        url = f"file://{tmp_path / 'anchors.jsonl'}"
     return open_place(url, moto_s3.config, retention_days=30)
 
 
@@ -66,6 +81,98 @@ def test_a_place_refuses_a_second_history(place: AnchorPlace) -> None:
     with pytest.raises(BrokenLedgerError, match="rewritten"):
         place.keep(_note(12, seed=b"other"))
     assert list(place.notes()) == [_note(12)]
+
+
+def _log(bare: Path) -> list[str]:
+    done = subprocess.run(
+        ["git", "-C", str(bare), "log", "--format=%s|%an|%ae", "anchors"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.splitlines()
+
+
+def test_each_anchor_in_git_is_a_commit_that_names_nobody(
+    bare: Path, moto_s3: S3Server
+) -> None:
+    """History grows by a commit a checkpoint, whoever's name git knows here."""
+    place = open_place(f"git+file://{bare}", moto_s3.config, retention_days=30)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_DIR", str(bare.parent))  # as within a hook
+        place.keep(_note(5))
+        place.keep(_note(9))
+        place.keep(_note(9))
+    assert _log(bare) == [
+        f"checkpoint of {size} entries|affidavit|anchor@affidavit.invalid"
+        for size in (9, 5)
+    ]
+
+
+def test_two_who_push_at_once_both_get_their_anchor(bare: Path) -> None:
+    """A push that comes second takes the first one's and tries again."""
+    place = GitRepository(f"file://{bare}")
+    original = GitRepository._fetch
+    late = [_note(7)]
+
+    def overtaken(self: GitRepository, folder: Path) -> list[str]:
+        kept = original(self, folder)
+        if late:
+            GitRepository(f"file://{bare}").keep(late.pop())
+        return kept
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GitRepository, "_fetch", overtaken)
+        place.keep(_note(5))
+    assert list(place.notes()) == [_note(7), _note(5)]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "git+file:///nowhere/at/all.git",
+        "git+https://127.0.0.1:9/anchors.git",
+    ],
+)
+def test_a_repository_that_is_not_there_is_unavailable(
+    url: str, moto_s3: S3Server
+) -> None:
+    """It is tried again later, and asks nobody for a password."""
+    with pytest.raises(StoreUnavailableError, match="git cannot use the anchor"):
+        open_place(url, moto_s3.config, retention_days=30).keep(_note(5))
+
+
+@pytest.mark.parametrize(
+    "url", ["git+https://me:secret@host/a.git", "git+ext://sh", "git://host/a"]
+)
+def test_addresses_that_are_not_to_be_used_are_refused(
+    url: str, moto_s3: S3Server
+) -> None:
+    """No password in a setting, no command as an address, and it is not quoted."""
+    with pytest.raises(StoreRefusedError, match="AFFIDAVIT_ANCHORS") as refused:
+        open_place(url, moto_s3.config, retention_days=30)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_run_is_anchored_in_git_and_verified_by_its_file(
+    bare: Path, tmp_path: Path
+) -> None:
+    """What lies in the branch is what the standalone verifier takes."""
+    workspace = Workspace(folder=tmp_path / "work").lay_out(4)
+    workspace.variables = {"AFFIDAVIT_ANCHORS": f"git+file://{bare}"}
+    workspace.run(workspace.write_spec())
+    document = workspace.call("verify", "latest", "--json").document
+    assert [anchor["place"] for anchor in document["anchors"]] == [f"git+file://{bare}"]
+    assert document["anchors"][0]["entries"] > 0
+    assert workspace.call("evidence", "latest", "-o", "bundle.zip").code == 0
+    kept = workspace.folder / "kept.jsonl"
+    shown = subprocess.run(
+        ["git", "-C", str(bare), "show", "anchors:anchors.jsonl"],
+        check=True,
+        capture_output=True,
+    )
+    kept.write_bytes(shown.stdout)
+    assert _offline(workspace, "--anchor", kept) == 0
 
 
 def test_an_anchor_in_a_bucket_is_locked(locked_bucket: str, moto_s3: S3Server) -> None:

@@ -3,6 +3,8 @@
 
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -10,8 +12,12 @@ from sqlalchemy.exc import ProgrammingError
 
 from ledger.entries import Action
 from storage.engine import create_engine, transaction
+from storage.errors import DatabaseUnavailableError
 from storage.events import record
 from storage.grants import PREFIX, ROLES, rights_of
+from storage.identities.tables import SCHEMA, KeysTable
+from storage.identities.vault import SUBJECT, IdentityVault
+from storage.identities.wrapping import KeyFile
 from storage.ledger_writer import sequence
 from storage.schema_roles import apply_roles
 from storage.tables import Table
@@ -27,8 +33,8 @@ def logins(postgres_server: PostgresServer) -> Iterator[dict[str, sa.Engine]]:
     postgres_server.ensure_running()
     postgres_url = postgres_server.create_database()
     owner = create_engine(upgraded(postgres_url))
-    apply_roles(owner, actor="user/tester")
-    apply_roles(owner, actor="user/tester")  # again is fine
+    for _ in range(2):  # again is fine
+        apply_roles(owner, keys_url=postgres_url, actor="user/tester")
     sequence(owner)
     engines = {"owner": owner}
     names = []
@@ -137,3 +143,92 @@ def test_nobody_but_the_owner_sees_or_makes_anything_new(
         ):
             assert not _may(logins[role], statement), (role, statement)
     assert _may(logins["migrator"], "CREATE TABLE public.mine (id int)")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the one installation's keys, made at its first use."""
+    return tmp_path_factory.mktemp("keys") / "subjects.keys"
+
+
+@contextmanager
+def _vault(login: sa.Engine, keys: Path) -> Iterator[IdentityVault]:
+    url = login.url.render_as_string(hide_password=False)
+    vault = IdentityVault(url, lambda may_create: KeyFile(keys, may_create=may_create))
+    try:
+        yield vault
+    finally:
+        vault.close()
+
+
+def test_the_role_of_the_keys_does_all_that_identities_need(
+    logins: dict[str, sa.Engine], keys: Path
+) -> None:
+    """It gives tokens, reads them, wraps keys anew and forgets."""
+    with _vault(logins["keys"], keys) as vault:
+        tokens = vault.tokens_for(SUBJECT, ["Anna", "Boris"])
+        assert vault.find(SUBJECT, "Anna") == tokens["Anna"]
+        assert vault.rotate().keys == 2
+        assert vault.identity_of(tokens["Boris"]) == "Boris"
+        assert vault.forget(tokens["Anna"], "e" * 32) == 2
+        assert vault.find(SUBJECT, "Anna") is None
+        assert vault.erased()[tokens["Anna"]] == "e" * 32
+    # A second process finds the tables and makes none.
+    with _vault(logins["keys"], keys) as vault:
+        assert vault.find(SUBJECT, "Boris") == tokens["Boris"]
+
+
+def test_nobody_else_may_look_into_the_schema_of_identities(
+    logins: dict[str, sa.Engine], keys: Path
+) -> None:
+    """Every verb on each of its tables is refused to every other role."""
+    with _vault(logins["keys"], keys) as vault:
+        vault.erased()  # the tables are there
+    statements = [
+        f"{verb} {SCHEMA}.{table} {rest}"
+        for table in KeysTable.metadata.tables
+        for verb, rest in (
+            ("SELECT 1 FROM", ""),
+            ("INSERT INTO", "DEFAULT VALUES"),
+            ("DELETE FROM", "WHERE false"),
+            ("TRUNCATE", ""),
+            ("DROP TABLE", ""),
+        )
+    ]
+    for role in ("app", "sequencer", "auditor", "migrator"):
+        assert [s for s in statements if _may(logins[role], s)] == [], role
+    reads = [s for s in statements if s.startswith("SELECT")]
+    assert all(_may(logins["keys"], statement) for statement in reads)
+
+
+def test_a_login_without_the_right_is_told_which_setting_is_wrong(
+    logins: dict[str, sa.Engine], keys: Path
+) -> None:
+    """The sentence names the role and the setting, and quotes no row."""
+    with _vault(logins["keys"], keys) as vault:
+        vault.erased()
+    with (
+        _vault(logins["app"], keys) as vault,
+        pytest.raises(DatabaseUnavailableError, match="AFFIDAVIT_KEYS_DATABASE_URL"),
+    ):
+        vault.find(SUBJECT, "Anna")
+
+
+def test_what_was_forgotten_is_vacuumed_away(
+    logins: dict[str, sa.Engine], keys: Path
+) -> None:
+    """No dead row of an erased identity waits in the tables' pages."""
+    with _vault(logins["keys"], keys) as vault:
+        token = vault.tokens_for(SUBJECT, ["Carmen"])["Carmen"]
+        with logins["keys"].connect() as connection:
+            query = sa.text(f"SELECT sealed FROM {SCHEMA}.identities WHERE token = :t")  # noqa: S608
+            sealed = bytes(connection.execute(query, {"t": token}).scalar_one())
+            where = sa.text(f"SELECT pg_relation_filepath('{SCHEMA}.identities')")
+            path = str(connection.execute(where).scalar_one())
+        assert vault.forget(token, "f" * 32) == 2
+    with logins["owner"].connect() as connection:
+        connection.execute(sa.text("CHECKPOINT"))
+        data = connection.execute(
+            sa.text("SELECT pg_read_binary_file(:path)"), {"path": path}
+        ).scalar_one()
+    assert sealed not in bytes(data)

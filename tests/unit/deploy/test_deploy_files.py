@@ -93,6 +93,44 @@ def test_only_the_control_worker_gets_the_signing_key() -> None:
     assert with_path == with_volume == {"control-worker"}
 
 
+def test_subjects_keys_are_where_runs_are_planned_and_nowhere_else() -> None:
+    """Planners read the keys; people's commands and the migration write them."""
+    planners = WORKERS - {"control-worker"}
+    writers = {"cli", "migrate"}
+    mounted = {
+        name: volume
+        for name, service in SERVICES.items()
+        for volume in service.get("volumes", [])
+        if volume.startswith("subject-keys:")
+    }
+    assert mounted == dict.fromkeys(planners, "subject-keys:/subjects:ro") | (
+        dict.fromkeys(writers, "subject-keys:/subjects")
+    )
+    for name in OURS:
+        told = SERVICES[name]["environment"].get("AFFIDAVIT_KEYS_FILE")
+        assert told == ("/subjects/subjects.keys" if name in mounted else None)
+    assert "subject-keys" in COMPOSE["volumes"]
+    # A volume takes the owner of its folder in the image.
+    assert re.search(r"install -d -o affidavit .* -m 0700 .*/subjects", DOCKERFILE)
+
+
+def test_erasures_outlive_the_container_that_does_them() -> None:
+    """The journal is in a volume: the home of a container is gone with it."""
+    cli = SERVICES["cli"]
+    journal = cli["environment"]["AFFIDAVIT_ERASURE_JOURNAL"]
+    assert journal.startswith("/subjects/")
+    assert "subject-keys:/subjects" in cli["volumes"]
+
+
+def test_services_have_the_workers_token_and_people_their_own() -> None:
+    """The token comes from .env, empty where there is none, and never to the CLI."""
+    for name in OURS - {"cli"}:
+        given = SERVICES[name]["environment"]["AFFIDAVIT_TOKEN"]
+        assert given == "${AFFIDAVIT_WORKER_TOKEN:-}"
+    assert SERVICES["cli"]["environment"]["AFFIDAVIT_TOKEN"] == ""
+    assert _example()["AFFIDAVIT_WORKER_TOKEN"] == ""
+
+
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_inputs_are_read_only(name: str) -> None:
     """No container can change what it audits."""

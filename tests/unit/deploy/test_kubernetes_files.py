@@ -22,13 +22,20 @@ PODS: dict[str, dict[str, Any]] = {
     name: document["spec"]["template"]["spec"]
     for (kind, name), document in OBJECTS.items()
     if kind in {"Deployment", "Job"}
+} | {
+    name: document["spec"]
+    for (kind, name), document in OBJECTS.items()
+    if kind == "Pod"
 }
+OFFICER = "affidavit-officer"
+KEYS = "/subjects/subjects.keys"
+COMPUTE_PODS = [f"affidavit-{queue}" for queue in COMPUTE_QUEUES]
 WORKERS = [f"affidavit-{queue}" for queue in (*COMPUTE_QUEUES, CONTROL_QUEUE)]
 
 
 def test_every_part_of_the_house_is_there_once() -> None:
-    """A worker of each queue, the beat and the migration have one object each."""
-    assert set(PODS) == {*WORKERS, "affidavit-beat", "affidavit-migrate"}
+    """A worker of each queue, beat, migration and officer have one object each."""
+    assert set(PODS) == {*WORKERS, "affidavit-beat", "affidavit-migrate", OFFICER}
     assert len(OBJECTS) == len(DOCUMENTS)
 
 
@@ -37,15 +44,15 @@ def test_pods_have_no_privileges(name: str) -> None:
     """No container is root, gains rights or writes to its image."""
     assert PODS[name]["securityContext"]["runAsNonRoot"] is True
     assert PODS[name]["automountServiceAccountToken"] is False
-    (container,) = PODS[name]["containers"]
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    for mount in container["volumeMounts"]:
-        if mount["mountPath"] in {"/data", "/tls"}:
-            assert mount["readOnly"] is True
+    for container in PODS[name]["containers"] + PODS[name].get("initContainers", []):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        for mount in container["volumeMounts"]:
+            if mount["mountPath"] in {"/data", "/tls", "/secret"}:
+                assert mount["readOnly"] is True
 
 
 @pytest.mark.parametrize("name", sorted(PODS))
@@ -58,7 +65,7 @@ def test_secrets_come_from_the_secret_alone(name: str) -> None:
         for field, info in Settings.model_fields.items()
         if "SecretStr" in str(info.annotation)
     }
-    given = {variable["name"] for variable in container.get("env", [])}
+    given = {v["name"] for v in container.get("env", []) if v["value"]}
     assert not secret & (given | set(OBJECTS["ConfigMap", "affidavit"]["data"]))
 
 
@@ -107,6 +114,64 @@ def test_only_the_control_worker_gets_the_signing_key() -> None:
     assert with_claim == with_path == {"affidavit-control"}
     control = OBJECTS["Deployment", "affidavit-control"]["spec"]
     assert (control["replicas"], control["strategy"]) == (1, {"type": "Recreate"})
+
+
+def _variables(name: str) -> dict[str, str]:
+    (container,) = PODS[name]["containers"]
+    return {v["name"]: v["value"] for v in container.get("env", [])}
+
+
+def _mounts(container: dict[str, Any]) -> dict[str, tuple[str, bool]]:
+    return {
+        mount["mountPath"]: (mount["name"], mount.get("readOnly", False))
+        for mount in container["volumeMounts"]
+    }
+
+
+@pytest.mark.parametrize("queue", COMPUTE_QUEUES)
+def test_planners_get_a_private_copy_of_the_subjects_keys(queue: str) -> None:
+    """The file of the Secret is copied with mode 0600, which the product insists on."""
+    pod = PODS[f"affidavit-{queue}"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    (copying,) = pod["initContainers"]
+    assert _mounts(copying) == {
+        "/secret": ("subject-keys-secret", True),
+        "/subjects": ("subject-keys", False),
+    }
+    assert "install -m 0600 /secret/subjects.keys /subjects/" in copying["command"][-1]
+    secret = volumes["subject-keys-secret"]["secret"]
+    # Optional: without subjects there are no keys, and the worker starts all the same.
+    assert secret == {"secretName": "affidavit-subject-keys", "optional": True}
+    assert volumes["subject-keys"]["emptyDir"]["medium"] == "Memory"
+    (worker,) = pod["containers"]
+    assert _mounts(worker)["/subjects"] == ("subject-keys", True)
+    assert _variables(f"affidavit-{queue}")["AFFIDAVIT_KEYS_FILE"] == KEYS
+
+
+def test_officers_write_keys_and_journal_and_bring_their_own_token() -> None:
+    """Commands about persons have lasting files, and no token lies in the pod."""
+    variables = _variables(OFFICER)
+    assert variables["AFFIDAVIT_TOKEN"] == ""
+    assert variables["AFFIDAVIT_KEYS_FILE"] == KEYS
+    assert variables["AFFIDAVIT_ERASURE_JOURNAL"].startswith("/subjects/")
+    (container,) = PODS[OFFICER]["containers"]
+    assert _mounts(container)["/subjects"] == ("subject-keys", False)
+    volumes = {volume["name"]: volume for volume in PODS[OFFICER]["volumes"]}
+    claim = volumes["subject-keys"]["persistentVolumeClaim"]["claimName"]
+    assert ("PersistentVolumeClaim", claim) in OBJECTS
+
+
+@pytest.mark.parametrize("name", ["affidavit-control", OFFICER])
+def test_a_restart_does_not_open_key_files_to_the_group(name: str) -> None:
+    """`fsGroup` alone lets the group read each file of a volume at each start."""
+    context = PODS[name]["securityContext"]
+    assert context["fsGroupChangePolicy"] == "OnRootMismatch"
+
+
+@pytest.mark.parametrize("name", sorted(set(PODS) - {*COMPUTE_PODS, OFFICER}))
+def test_nobody_else_sees_the_subjects_keys(name: str) -> None:
+    """Control worker, beat and migration have neither the Secret nor the claim."""
+    assert "subject-keys" not in str(PODS[name])
 
 
 def test_what_is_scaled_exists() -> None:

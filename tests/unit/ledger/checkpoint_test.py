@@ -231,3 +231,14 @@ def test_texts_that_are_no_note_text_are_not_signed(text: str) -> None:
     """A text whose note would read back as another text is not signed."""
     with pytest.raises(FormatError):
         KEY.sign_text(text)
+
+
+@pytest.mark.parametrize("code", [0xD800, 0xDC80, 0xDFFF])
+def test_half_a_character_is_a_format_error(code: int) -> None:
+    """JSON and command lines can bring one, and no bytes could have been signed."""
+    key = SigningKey.generate("example.com/log")
+    note = key.sign(Checkpoint("example.com/log", 1, leaf_hash(b"")))
+    with pytest.raises(FormatError, match="Unicode"):
+        open_note(chr(code) + note, key.verifier)
+    with pytest.raises(FormatError, match="Unicode"):
+        VerifierKey.parse(chr(code) + str(key.verifier))

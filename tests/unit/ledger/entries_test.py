@@ -49,6 +49,20 @@ def test_an_entry_reads_back_as_it_was(
     assert again.to_bytes() == entry.to_bytes()
 
 
+printable = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]))
+
+
+@given(
+    st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True), printable)
+)
+def test_the_fast_way_to_canonical_bytes_is_the_general_one(
+    content: dict[str, str],
+) -> None:
+    """Whatever text an entry holds, its bytes are RFC 8785's of its fields."""
+    entry = Entry(**{**GOOD, "details": content})
+    assert entry.to_bytes() == canonical_bytes(fields(details=content))
+
+
 def test_the_bytes_are_canonical_json_with_a_schema() -> None:
     """The stored form is RFC 8785 and names its schema, so it can be read in years."""
     assert Entry(**GOOD).to_bytes() == canonical_bytes(fields())

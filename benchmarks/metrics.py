@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What quality metrics cost beside their forward passes, and beside other libraries.
 
-Curves: deletion and insertion of 64 images in batches of 16, 20 steps, against 2 x 20
-bare forward passes over the same images in passes of the same shape, and against
-torch-cam's metric of the same definition, which is given the maps. Every network is
-wrapped in a clock, so that "overhead" is the time spent outside of the network, per
+Curves: deletion and insertion of 64 images (``--images``) in batches of 16, 20 steps,
+against 2 x 20 bare forward passes over the same images in passes of the same shape, and
+against torch-cam's metric of the same definition, which is given the maps. Each network
+is wrapped in a clock, so that "overhead" is the time spent outside of the network, per
 changed image. Rows are timed in rounds that run each once, in an order that rotates;
 ratios are taken within a round and their median is shown.
 
@@ -20,7 +20,7 @@ Profiles: the passes that plans state for ``quick`` and ``full``, those counted,
 time, with Grad-CAM.
 
 Usage: python benchmarks/metrics.py [--rounds N] [--threads N] [--device cuda]
-       [--quantus PYTHON] [--parts curves road profiles] [--json FILE]
+       [--quantus PYTHON] [--parts curves road profiles] [--images N] [--json FILE]
 """
 
 import argparse
@@ -64,7 +64,7 @@ with warnings.catch_warnings():
     from torchcam.metrics import DeletionInsertionMetric
 
 SIZE = (224, 224)
-IMAGES, BATCH, STEPS, CHUNK = 64, 16, 20, 64
+BATCH, STEPS, CHUNK = 16, 20, 64
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 Row = Callable[[], object]
 
@@ -113,6 +113,7 @@ def main() -> int:
     parser.add_argument(
         "--parts", nargs="+", default=("curves", "road", "profiles"), metavar="PART"
     )
+    parser.add_argument("--images", type=int, default=64, help="images of the curves")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write figures here")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -194,7 +195,7 @@ def curves(
     model: nn.Module, device: torch.device, options: argparse.Namespace
 ) -> dict[str, float]:
     """Return what deletion and insertion cost over forwards, here and elsewhere."""
-    inputs = pictures(IMAGES, device)
+    inputs = pictures(options.images, device)
     batches = [
         batch_of(model, part, place * BATCH)
         for place, part in enumerate(torch.split(inputs, BATCH))
@@ -205,7 +206,7 @@ def curves(
     }
 
     def bare() -> None:
-        for _ in range(2 * STEPS * IMAGES // len(copies)):
+        for _ in range(2 * STEPS * len(inputs) // len(copies)):
             model(copies)
 
     def measured(clock: Clocked, names: Sequence[str]) -> None:

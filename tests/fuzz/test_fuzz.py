@@ -97,8 +97,8 @@ def test_a_local_name_that_is_no_text_is_a_damaged_bundle() -> None:
     """Found by atheris: zipfile decodes the name in front of each member again."""
     data = bytearray(zipped(bundle_members()))
     name = b"artifacts/runs/r1/0.parquet"
-    central = data.rindex(b"PK\x01\x02", 0, data.rindex(name))
-    data[central + 9] |= 0x08  # names are UTF-8
+    local = data.rindex(b"PK\x03\x04", 0, data.index(name))
+    data[local + 7] |= 0x08  # the name is UTF-8
     data[data.index(name)] = 0xFF
     TARGETS["zip"](bytes(data))
     assert "damaged" in _verdict(bytes(data))

@@ -138,7 +138,8 @@ def _groups(document: Document) -> Said:
             "No records: the audit names no group column (data.columns.groups), so "
             "nothing is known here of differences between groups."
         )
-    compared = [gap for gap in groups["gaps"] if gap["gap"] is not None]
+    both = (*groups["gaps"], *groups["outcomes"])
+    compared = [one for one in both if one["gap"] is not None]
     if not compared:
         return False, (
             "No two groups have enough values to be compared: it takes "

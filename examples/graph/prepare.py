@@ -5,10 +5,11 @@
 
 Nothing is downloaded: the molecules are the first five thousand of the NCI open
 database, as they lie in the wheel of rdkit (extra `graph-demo`). Whether one has a
-structural alert for mutagenicity is told by two patterns of Kazius et al. 2005, "Derivation and
-Validation of Toxicophores for Mutagenicity Prediction", table 2: an aromatic nitro
-group or a primary aromatic amine. The network sees atoms and which are joined, and
-learns from the answer alone; the pattern's bonds are what its explanations should find.
+structural alert for mutagenicity is told by two patterns of Kazius et al. 2005,
+"Derivation and Validation of Toxicophores for Mutagenicity Prediction": an aromatic
+nitro group or a primary aromatic amine. The network sees atoms and which are joined,
+and learns from the answer alone; the pattern's bonds are what its explanations should
+find.
 """
 
 import argparse

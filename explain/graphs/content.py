@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from explain.errors import InvalidInputError
-
-EDGE, NODE = "edge", "node"
+from explain.graphs.unit_names import EDGE, NODE
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

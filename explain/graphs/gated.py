@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from explain.errors import InvalidInputError, UnsupportedModelError
 from explain.gates import GatedNetwork
-from explain.graphs.content import EDGE, NODE, Graph
+from explain.graphs.content import Graph
 from explain.graphs.edge_gates import EdgeGates, gated_messages, message_layers
+from explain.graphs.unit_names import EDGE, NODE
 
 
 class GraphNetwork(GatedNetwork):

@@ -21,9 +21,9 @@ from explain.architectures.tapped import TappedLayer
 from explain.context import ItemContext
 from explain.errors import UnsupportedModelError
 from explain.frozen import frozen
-from explain.graphs.content import EDGE
 from explain.graphs.edge_gates import EdgeGates, message_layers, require_edges
 from explain.graphs.gated import GraphNetwork
+from explain.graphs.unit_names import EDGE
 from explain.methods.input_forward import as_columns, like_targets, spoiled
 from explain.methods.method import Attribution, chosen_targets
 

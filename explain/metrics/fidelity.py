@@ -9,8 +9,8 @@ changes. The same with probabilities instead of the class is `comprehensiveness`
 `sufficiency`.
 
 Sources: Pope et al. 2019, "Explainability Methods for Graph Convolutional Neural
-Networks", section 4.2; Yuan et al. 2022, "Explainability in Graph Neural Networks: A
-Taxonomic Survey", equations 19 and 21; Amara et al. 2022, "GraphFramEx", section 3.
+Networks"; Yuan et al. 2022, "Explainability in Graph Neural Networks: A Taxonomic
+Survey" (Fidelity+ and Fidelity- of accuracy); Amara et al. 2022, "GraphFramEx".
 """
 
 from dataclasses import dataclass

@@ -12,8 +12,9 @@ from explain.metrics.card import (
 )
 
 _SOURCE = (
-    "Pope et al. 2019, Explainability Methods for Graph Convolutional Neural Networks,"
-    " section 4.2; Yuan et al. 2022, Explainability in Graph Neural Networks,"
+    "Pope et al. 2019, Explainability Methods for Graph Convolutional Neural Networks"
+    " (fidelity); Yuan et al. 2022, Explainability in Graph Neural Networks: A"
+    " Taxonomic Survey,"
 )
 _SHOWS_NO = (
     "How far the score moves: a class that changes at a hair's breadth counts as one"
@@ -29,7 +30,7 @@ FIDELITY_PLUS = MetricCard(
         "|1(argmax f(x) = target) - 1(argmax f(x without what the mask keeps) ="
         " target)|"
     ),
-    source=f"{_SOURCE} equation 19 (Fidelity+ of accuracy)",
+    source=f"{_SOURCE} Fidelity+ of accuracy",
     baseline=REMOVALS["zero"],
     direction=Direction.HIGHER,
     units="1 where the class changes, else 0",
@@ -51,7 +52,7 @@ FIDELITY_MINUS = MetricCard(
         "|1(argmax f(x) = target) - 1(argmax f(x where the mask keeps, baseline"
         " elsewhere) = target)|"
     ),
-    source=f"{_SOURCE} equation 21 (Fidelity- of accuracy)",
+    source=f"{_SOURCE} Fidelity- of accuracy",
     baseline=REMOVALS["zero"],
     direction=Direction.LOWER,
     units="1 where the class changes, else 0",

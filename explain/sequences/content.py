@@ -6,15 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-#: What a unit is: a step with all its features, a feature over all steps, or one
-#: feature at one step.
-STEP, FEATURE, BOTH = "step", "feature", "both"
-PER = (STEP, FEATURE, BOTH)
-
-#: What a closed gate shows: zero, which is the training mean where values are
-#: normalised, or the sequence's own mean of each feature.
-ZERO, MEAN = "zero", "mean"
-BASELINES = (ZERO, MEAN)
+from explain.sequences.choices import FEATURE, MEAN, STEP, ZERO
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

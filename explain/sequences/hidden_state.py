@@ -23,18 +23,17 @@ from explain.context import ItemContext
 from explain.errors import InvalidParameterError, UnsupportedModelError
 from explain.frozen import frozen
 from explain.methods.input_forward import (
+    InputForward,
     as_columns,
     input_forward,
     like_targets,
     spoiled,
 )
 from explain.methods.method import Attribution, chosen_targets
-from explain.sequences.content import STEP
+from explain.sequences.cells import Trace
+from explain.sequences.choices import STEP
 from explain.sequences.network import GatedSequences
-from explain.sequences.unrolled import Trace, unrolled
-
-#: One trace, stacked: (T, N, H) for h, and for c of an LSTM.
-_Stacked = tuple[Tensor, ...]
+from explain.sequences.unrolled import unrolled
 
 
 class HiddenStateGradient:
@@ -75,23 +74,21 @@ class HiddenStateGradient:
         with frozen(self._model), unrolled(self._model.network) as traces:
             forward = input_forward(self._model, inputs)
             classes = chosen_targets(forward.logits, targets)
-            gradients = [
-                _gradients(forward.logits, column, traces)
-                for column in as_columns(classes).unbind(dim=1)
-            ]
-        with torch.no_grad():
             places = self._places(traces, inputs)
-            maps = torch.stack(
-                [self._map(traces, found, places, inputs) for found in gradients], dim=1
-            )
-            blank = torch.stack([_blank(found, places) for found in gradients], dim=1)
-            logits = forward.logits.detach().float()
-            return Attribution(
-                logits=logits,
-                targets=classes,
-                maps=like_targets(spoiled(maps, logits, classes), classes),
-                zero_gradient=like_targets(blank, classes),
-            )
+            columns = as_columns(classes).unbind(dim=1)
+            maps, blank = [], []
+            for number, column in enumerate(columns, start=1):
+                _go_back(forward, column, traces, last=number == len(columns))
+                maps.append(self._map(traces, places, inputs))
+                blank.append(_blank(traces, places, len(inputs)))
+        logits = forward.logits.detach().float()
+        whole = spoiled(torch.stack(maps, dim=1), logits, classes)
+        return Attribution(
+            logits=logits,
+            targets=classes,
+            maps=like_targets(whole, classes),
+            zero_gradient=like_targets(torch.stack(blank, dim=1), classes),
+        )
 
     def _places(self, traces: list[Trace], inputs: Tensor) -> list[Tensor]:
         """Return which rows of the batch each trace is of.
@@ -104,47 +101,30 @@ class HiddenStateGradient:
         calls = len(traces) // len(parts)
         of_each = [part for part in parts for _ in range(calls)]
         for trace, (rows, steps) in zip(traces, of_each, strict=True):
-            if len(trace.states) != steps or len(trace.lengths) != len(rows):
+            count, seen = trace.states[0].shape[:2]
+            if seen != steps or count != len(rows):
                 raise UnsupportedModelError(
-                    f"A recurrent layer sees {len(trace.states)} steps where the"
-                    f" sequences have {steps}, so that its states belong to no steps of"
-                    f" theirs; take another method, such as integrated_gradients."
+                    f"A recurrent layer sees {seen} steps where the sequences have"
+                    f" {steps}, so that its states belong to no steps of theirs; take"
+                    f" another method, such as integrated_gradients."
                 )
         return [rows for rows, _ in of_each]
 
-    def _map(
-        self,
-        traces: list[Trace],
-        gradients: list[_Stacked],
-        places: list[Tensor],
-        inputs: Tensor,
-    ) -> Tensor:
+    def _map(self, traces: list[Trace], places: list[Tensor], inputs: Tensor) -> Tensor:
         """Return one target's maps, (N, 1, T) float32."""
         steps = self._model.steps
         maps = torch.zeros(len(inputs), steps, dtype=torch.float64).to(inputs.device)
-        for trace, gradient, rows in zip(traces, gradients, places, strict=True):
-            shares = sum(
-                (part * slope).sum(dim=2).double()
-                for part, slope in zip(self._counted(trace), gradient, strict=True)
-            )
-            places_in = torch.arange(len(trace.states), device=inputs.device)
-            within = places_in < trace.lengths[:, None]
-            maps[rows, : len(trace.states)] += torch.where(within, shares.T, 0)
+        for trace, rows in zip(traces, places, strict=True):
+            for part, slope in zip(trace.states, trace.slopes, strict=False):
+                counted = part
+                if self._share == "change":
+                    zero = torch.zeros_like(part[:, :1])
+                    counted = part - torch.cat([zero, part[:, :-1]], dim=1)
+                shares = trace.in_time((counted * slope).sum(dim=2).double())
+                place = torch.arange(shares.shape[1], device=shares.device)
+                within = place < trace.lengths[:, None]
+                maps[rows, : shares.shape[1]] += torch.where(within, shares, 0)
         return maps[:, None, : inputs.shape[3]].float()
-
-    def _counted(self, trace: Trace) -> _Stacked:
-        """Return what each step answers for: what it changed, or all that is there."""
-        states = _stacked(trace.states)
-        if self._share == "whole":
-            return states
-        changes = []
-        for part, first in zip(states, trace.first, strict=True):
-            if trace.backward:
-                before = torch.cat([part[1:], first[None]])
-            else:
-                before = torch.cat([first[None], part[:-1]])
-            changes.append(part - before)
-        return tuple(changes)
 
 
 def require_steps(method: str, model: nn.Module) -> GatedSequences:
@@ -166,45 +146,28 @@ def require_steps(method: str, model: nn.Module) -> GatedSequences:
     return model
 
 
-def _gradients(logits: Tensor, classes: Tensor, traces: list[Trace]) -> list[_Stacked]:
-    """Return d logit[class] / d state for each trace.
+def _go_back(
+    forward: InputForward, classes: Tensor, traces: list[Trace], *, last: bool
+) -> None:
+    """The traces know d logit[class] / d state.
 
     Raises:
         UnsupportedModelError: no score depends on a state.
     """
-    flat = [part for trace in traces for state in trace.states for part in state]
-    found: tuple[Tensor | None, ...] = (None,) * len(flat)
-    if logits.requires_grad:
-        with torch.inference_mode(mode=False), torch.enable_grad():
-            score = logits.gather(1, classes[:, None].clone()).sum()
-            found = torch.autograd.grad(
-                score, flat, allow_unused=True, retain_graph=True
-            )
-    if all(gradient is None for gradient in found):
+    for trace in traces:
+        trace.slopes = ()
+    forward.gradient(classes, last=last)
+    if not any(trace.slopes for trace in traces):
         raise UnsupportedModelError(
             "The class scores do not depend on the state of a recurrent layer; take"
             " another method, such as integrated_gradients."
         )
-    whole = iter(
-        torch.zeros_like(part) if gradient is None else gradient
-        for part, gradient in zip(flat, found, strict=True)
-    )
-    return [
-        _stacked([tuple(next(whole) for _ in state) for state in trace.states])
-        for trace in traces
-    ]
 
 
-def _stacked(states: list[tuple[Tensor, ...]]) -> _Stacked:
-    """Return the states as one tensor for each of their parts, without their graph."""
-    return tuple(torch.stack(part).detach() for part in zip(*states, strict=True))
-
-
-def _blank(gradients: list[_Stacked], places: list[Tensor]) -> Tensor:
+def _blank(traces: list[Trace], places: list[Tensor], items: int) -> Tensor:
     """Say which rows have no gradient at any step, (N,) bool."""
-    rows = max(int(place.max()) for place in places) + 1
-    moved = torch.zeros(rows, dtype=torch.bool, device=gradients[0][0].device)
-    for gradient, place in zip(gradients, places, strict=True):
-        for part in gradient:
-            moved[place] |= (part != 0).any(dim=2).any(dim=0)
+    moved = torch.zeros(items, dtype=torch.bool, device=places[0].device)
+    for trace, rows in zip(traces, places, strict=True):
+        for slope in trace.slopes:
+            moved[rows] |= (slope != 0).any(dim=2).any(dim=1)
     return ~moved

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from explain.errors import InvalidInputError
 from explain.gates import GatedNetwork
-from explain.sequences.content import FEATURE, SequenceContent
+from explain.sequences.choices import FEATURE
+from explain.sequences.content import SequenceContent
 from explain.sequences.recurrence import differentiable
 
 #: The common length is a multiple of this many steps: matrix products over other

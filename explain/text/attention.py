@@ -7,15 +7,19 @@ BERT, RoBERTa and DistilBERT the first one, of a mean over tokens all of them.
 """
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from explain.attention_calls import AttentionCall, AttentionWatch
 from explain.errors import UnsupportedModelError, ZeroGradientLayerError
 from explain.text.network import TextNetwork
 from explain.text.passes import Pass
 from explain.text.words import by_word
+
+#: How often a network computes attention in one forward pass.
+_blocks: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +28,7 @@ class PassAttention:
 
     Attributes:
         rows: The pass.
-        logits: (R, K), with a graph that begins at the first attention.
+        logits: (R, K), with a graph that begins at the first attention or the last.
         calls: The attention of each block, the first first.
     """
 
@@ -40,18 +44,21 @@ class PassAttention:
         """Return d score / d weights of a block from its slope, (R, H, L, L)."""
         return self.calls[block].gradient(slope, len(self.logits))
 
-    def slopes(self, score: Tensor, *, last: bool = True) -> tuple[Tensor, ...]:
+    def slopes(
+        self, score: Tensor, *, last: bool = True, end: bool = False
+    ) -> tuple[Tensor, ...]:
         """Return d score / d result of each block's attention.
 
         Args:
             score: One number, made of the logits.
             last: Whether the graph may be freed.
+            end: Of the last block alone.
 
         Raises:
             ZeroGradientLayerError: the score does not depend on every block.
         """
         found: tuple[Tensor | None, ...] = (None,)
-        results = [call.result for call in self.calls]
+        results = [call.result for call in self.calls[-1 if end else 0 :]]
         if score.requires_grad:
             found = torch.autograd.grad(
                 score, results, allow_unused=True, retain_graph=not last
@@ -88,20 +95,29 @@ class PassAttention:
         return by_word(of_tokens[:used], self.rows.words[:used], count)
 
 
-def attention_pass(network: TextNetwork, rows: Pass, gates: Tensor) -> PassAttention:
+def attention_pass(
+    network: TextNetwork, rows: Pass, gates: Tensor, *, end: bool = False
+) -> PassAttention:
     """Return the logits of a pass and its attention.
 
     The network must be held by ``frozen``.
+
+    Args:
+        network: The network over the texts.
+        rows: The pass.
+        gates: The gates of all rows.
+        end: Whether the graph begins at the last attention, which costs less.
 
     Raises:
         UnsupportedModelError: it computes no attention that can be seen, or attention
             among other things than all tokens of a text.
     """
     calls: list[AttentionCall] = []
+    root = _count(network, rows, gates) if end else 1
 
     def listen(call: AttentionCall) -> Tensor:
         calls.append(call)
-        if len(calls) == 1:
+        if len(calls) == root:
             call.result = call.result.detach().requires_grad_()
         # What comes next may work in place.
         return call.result.clone()
@@ -114,6 +130,24 @@ def attention_pass(network: TextNetwork, rows: Pass, gates: Tensor) -> PassAtten
         logits = network.run_whole(rows, gates.detach().clone())
     _require_token_attention(calls, *rows.tokens.shape)
     return PassAttention(rows, logits, tuple(calls))
+
+
+def _count(network: TextNetwork, rows: Pass, gates: Tensor) -> int:
+    """Return how often the network computes attention, found by a pass of its own.
+
+    The pass that is explained is the same whether or not the number was known.
+    """
+    if network.network not in _blocks:
+        seen: list[AttentionCall] = []
+
+        def count(call: AttentionCall) -> Tensor:
+            seen.append(call)
+            return call.result
+
+        with torch.no_grad(), AttentionWatch(count):
+            network.run_whole(rows, gates)
+        _blocks[network.network] = len(seen)
+    return _blocks[network.network]
 
 
 def _require_token_attention(

@@ -29,7 +29,7 @@ class TextRollout:
     """Attention rollout of one network of texts."""
 
     name = "text_rollout"
-    #: A forward pass, the weights made again, and a step back from the last block.
+    #: A forward pass, the weights made again, and a step back to the last block.
     passes = 1.5
 
     def __init__(self, model: nn.Module, layer: TappedLayer | None = None) -> None:  # noqa: ARG002 - every method is built alike
@@ -53,7 +53,7 @@ class TextRollout:
         logits, maps = [], []
         with frozen(self._model):
             for rows in self._model.passes(inputs):
-                seen = attention_pass(self._model, rows, inputs)
+                seen = attention_pass(self._model, rows, inputs, end=True)
                 logits.append(seen.logits.detach()[: rows.used])
                 maps.append(self._map(seen))
             whole = self._model.averaged(torch.cat(logits), len(inputs))
@@ -73,6 +73,6 @@ class TextRollout:
         # Any score of all logits shows what is read; equal weights could cancel out.
         weights = torch.linspace(0.5, 1.5, seen.logits.shape[1])
         score = (seen.logits @ weights.to(seen.logits)).sum()
-        start = seen.readers(seen.slopes(score)[-1])
+        start = seen.readers(seen.slopes(score, end=True)[0])
         means = [seen.weights(block).mean(dim=1) for block in range(len(seen.calls))]
         return seen.word_map(rolled(start, means)[:, 0], self._model.field[1])

@@ -9,7 +9,7 @@ the lowest index comes first. What is kept is in one piece, so it may leave out 
 unit that only low ones would join. It is the order in which Prim's algorithm takes
 nodes, with the values of nodes for weights.
 
-Source: Prim 1957, "Shortest connection networks and some generalizations", principle 1.
+Source: Prim 1957, "Shortest connection networks and some generalizations", principle 2.
 """
 
 import heapq

@@ -198,7 +198,7 @@ _CONNECTED = PolicyCard(
         " nodes at edges."
     ),
     source=(
-        "Prim 1957, Shortest connection networks and some generalizations, principle 1,"
+        "Prim 1957, Shortest connection networks and some generalizations, principle 2,"
         " with values of units"
     ),
     parameters={

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The card of graphs. No torch here."""
 
-from explain.graphs.content import EDGE, NODE
+from explain.graphs.unit_names import EDGE, NODE
 from explain.kinds import GRAPH as NAME
 from explain.parameters import Parameter
 from pipeline.kinds.card import KindCard

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup, escape
 
-from explain.graphs.content import EDGE, Graph
+from explain.graphs.content import Graph
+from explain.graphs.unit_names import EDGE
 from pipeline.kinds.graph_layout import layout
 from pipeline.reports.formats import count, number
 from pipeline.reports.inputs import Picture

@@ -4,8 +4,8 @@
 Places minimise the stress  sum over i < j of d_ij^-2 (|p_i - p_j| - d_ij)^2  with d the
 hops between two nodes, by majorisation from classical scaling. Nothing is random.
 
-Source: Gansner, Koren and North 2005, "Graph Drawing by Stress Majorization", section
-2; the start is Torgerson 1952, "Multidimensional scaling: I".
+Source: Gansner, Koren and North 2005, "Graph Drawing by Stress Majorization"; the start
+is Torgerson 1952, "Multidimensional scaling: I".
 """
 
 import numpy as np

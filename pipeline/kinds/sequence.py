@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from explain.parameters import resolved
-from explain.sequences.content import FEATURE, STEP, SequenceContent
+from explain.sequences.choices import FEATURE, STEP
+from explain.sequences.content import SequenceContent
 from pipeline.errors import ItemError, ModelError, Reason, SpecError
 from pipeline.kinds.kind import UnitMap
 from pipeline.kinds.sequence_card import SEQUENCE_CARD

@@ -3,7 +3,7 @@
 
 from explain.kinds import SEQUENCE
 from explain.parameters import Parameter
-from explain.sequences.content import BASELINES, PER
+from explain.sequences.choices import BASELINES, PER
 from pipeline.kinds.card import KindCard
 
 SEQUENCE_CARD = KindCard(

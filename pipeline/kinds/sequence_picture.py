@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from explain.sequences.content import FEATURE, STEP
+from explain.sequences.choices import FEATURE, STEP
 from pipeline.kinds.kind import UnitMap
 from pipeline.reports.inputs import Picture
 

@@ -110,7 +110,8 @@ class TextKind:
         """Return the text as tokens and words.
 
         Raises:
-            ItemError: `not_a_text`, `text_empty`, `text_unknown` or `text_too_long`.
+            ItemError: `not_a_text`, `text_empty`, `text_unknown`, `text_too_long`, or
+                `row_unreadable` where the column is missing.
         """
         text = self._text(record)
         found = self._tokenizer.tokenised(text)
@@ -197,7 +198,10 @@ class TextKind:
             except UnicodeDecodeError as exc:
                 raise ItemError(Reason.NOT_A_TEXT) from exc
         else:
-            text = record.rows[0].get(self._column or "text")
+            column = self._column or "text"
+            if column not in record.rows[0]:
+                raise ItemError(Reason.ROW_UNREADABLE)
+            text = record.rows[0][column]
             if text is None:
                 # A CSV has no other way to say that a text is empty.
                 raise ItemError(Reason.TEXT_EMPTY)

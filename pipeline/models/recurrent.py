@@ -55,16 +55,16 @@ class RecurrentClassifier(nn.Module):
 def _build(
     kind: type[nn.LSTM] | type[nn.GRU],
     *,
-    features: int,
-    hidden: int,
-    classes: int,
+    features: int | None = None,
+    hidden: int | None = None,
+    classes: int | None = None,
     layers: int = 1,
     bidirectional: bool = False,
 ) -> RecurrentClassifier:
     """Return the network with weights that mean nothing yet.
 
     Raises:
-        ModelError: a size is below 1.
+        ModelError: a size is missing or below 1.
     """
     sizes: dict[str, Any] = {
         "features": features,
@@ -74,9 +74,10 @@ def _build(
     }
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            given = "nothing" if size is None else repr(size)
             raise ModelError(
-                f"model.arguments.{name}: expected a whole number of at least 1, got"
-                f" {size!r}."
+                f"model.arguments.{name}: a recurrent network needs a whole number of"
+                f" at least 1, got {given}."
             )
     return RecurrentClassifier(kind, bidirectional=bool(bidirectional), **sizes)
 

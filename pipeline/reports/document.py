@@ -45,6 +45,13 @@ CONVENTIONS = (
     "Metrics are computed from the map as stored, so that they can be recomputed.",
 )
 
+#: The same of items that are no images.
+UNIT_CONVENTIONS = (
+    "A map has a place for each unit of its item; nothing is enlarged.",
+    "A unit that is removed shows its own baseline.",
+    *CONVENTIONS[2:],
+)
+
 #: Facts of the plan that are no reader's business (folders of the machine that planned
 #: the run), or that the report already has under another name.
 _NOT_REPORTED = frozenset({"roots", "versions", "cards"})
@@ -264,7 +271,9 @@ def _provenance(inputs: ReportInputs) -> JsonObject:
             "source": model.get("source"),
             "weights": model.get("weights"),
             "layer": inputs.plan.get("layer", model.get("layer")),
-            "preprocess": abridged(model.get("preprocess")),
+            "preprocess": abridged(model.get("preprocess"))
+            if _kind(inputs) == IMAGE
+            else None,
         },
         "digests": {
             "spec": inputs.digests.spec,
@@ -293,7 +302,7 @@ def _method(inputs: ReportInputs) -> JsonObject:
         "title": card.title if card else name,
         "formula": card.formula if card else None,
         "source": card.source if card else None,
-        "kind": inputs.plan.get("kind", IMAGE),
+        "kind": _kind(inputs),
         "map_kind": _map_kind(inputs, card),
         "signed": card.signed if card else None,
         "cost": card.cost if card else None,
@@ -301,8 +310,12 @@ def _method(inputs: ReportInputs) -> JsonObject:
     }
 
 
+def _kind(inputs: ReportInputs) -> str:
+    return str(inputs.plan.get("kind", IMAGE))
+
+
 def _map_kind(inputs: ReportInputs, card: MethodCard | None) -> str | None:
-    if inputs.plan.get("kind", IMAGE) != IMAGE:
+    if _kind(inputs) != IMAGE:
         return str(inputs.plan["map_kind"])
     return card.map_kind if card else None
 
@@ -317,7 +330,9 @@ def _threshold(inputs: ReportInputs) -> JsonObject:
         "source": card.source if card else None,
         "cost": card.cost if card else None,
         "rule": card.rule if card else None,
-        "conventions": list(CONVENTIONS),
+        "conventions": list(
+            CONVENTIONS if _kind(inputs) == IMAGE else UNIT_CONVENTIONS
+        ),
         "levels": list(inputs.levels),
     }
 

@@ -107,6 +107,8 @@ TITLES: dict[str, str] = {
     "road_gap": "ROAD, least less most",
     "sufficiency": "Sufficiency",
     "comprehensiveness": "Comprehensiveness",
+    "fidelity_plus": "Fidelity+ (the class changes without the kept part)",
+    "fidelity_minus": "Fidelity- (the class changes with the kept part alone)",
     "retention_auc": "Energy retention AUC",
     "retention_1": "Energy in the top 1 %",
     "retention_5": "Energy in the top 5 %",

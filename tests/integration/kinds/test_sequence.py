@@ -52,14 +52,20 @@ def run(*arguments: object, code: int = 0) -> Answer:
     return answer
 
 
-def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, int]:
-    """Return the example's spec; its network learns for a short while only."""
+def example(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the module that lays out the example."""
     spec = importlib.util.spec_from_file_location("prepare_sequence", EXAMPLE)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(importlib.sys.modules, spec.name, module)
     spec.loader.exec_module(module)
+    return module
+
+
+def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, int]:
+    """Return the example's spec; its network learns for a short while only."""
+    module = example(monkeypatch)
     monkeypatch.setattr(module, "EPOCHS", 4)
     found: tuple[Path, int] = module.prepare(folder)
     return found
@@ -95,6 +101,16 @@ def test_the_example_runs_end_to_end(
     assert "person 8" not in page
     for file in (folder / "home" / "objects").rglob("*.parquet"):
         assert b"person 8" not in file.read_bytes()
+
+
+def test_the_example_names_the_package_that_it_lacks(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence with the line that installs it, and exit 2."""
+    module = example(monkeypatch)
+    monkeypatch.setattr(module, "find_spec", lambda _name: None)
+    assert module.main([str(folder / "demo")]) == 2
+    assert "pip install 'affidavit[" in capsys.readouterr().err
 
 
 def test_where_a_person_is_named_curves_are_not_drawn(
@@ -186,6 +202,26 @@ def test_every_form_of_a_sequence_has_the_same_map(folder: Path, form: str) -> N
         method = create_method("hidden_state_gradient", behind)
         expected = method.explain(behind.open_gates(), None).maps[0].numpy()
         assert map_of(result) == pytest.approx(expected, abs=2e-3, rel=2e-3)
+
+
+def test_every_metric_and_the_sanity_gate_take_sequences(folder: Path) -> None:
+    """The profile full, with weights drawn anew, has values for steps."""
+    spec = audit(
+        folder,
+        written(folder, "csv"),
+        metrics="full",
+        sanity={"items": 2},
+        threshold={"policy": "chunked", "keep": 0.4},
+    )
+    run("run", spec)
+    found = results(folder)[1:]
+    assert all(one.status == "done" for one in found)
+    for one in found:
+        for name in ("deletion_auc", "faithfulness_correlation", "mprt", "emprt"):
+            assert np.isfinite(one.metrics[name])
+        # Chunks are cut each at its own fraction.
+        assert one.policy == "chunked:keep=0.4"
+        assert one.keep_achieved > 0
 
 
 def test_a_wide_table_is_a_sequence_a_row(folder: Path) -> None:

@@ -171,13 +171,17 @@ def test_bad_texts_fail_alone_with_their_reasons(
     ]
     said = run(capsys, "run", str(spec_of(folder, written(folder, rows))))
     assert said["items"] == {"total": 8, "done": 2, "failed": 6}
-    assert [row.reason for row in results(folder / "home")] == [
+    reasons = [
+        row.reason if row.status == "failed" else None
+        for row in results(folder / "home")
+    ]
+    assert reasons == [
         None,
         "text_empty",
         "not_a_text",
         "text_too_long",
         "text_unknown",
-        "text_empty",
+        "row_unreadable",
         # One word has nothing to rank it against.
         "constant_map",
         None,
@@ -237,8 +241,13 @@ def test_where_subjects_are_named_no_word_is_stored_or_shown(
         ),
         (
             {"data": {"kind": "text", "source": "texts.jsonl",
-                      "columns": {"text": "bdy"}}},
-            "Did you mean 'body'",
+                      "columns": {"text": "body"}}},
+            "reads 64 tokens at most, but data.options.limit is 512; set it to 64",
+        ),
+        (
+            {"data": {"kind": "text", "source": "texts.jsonl",
+                      "columns": {"text": "bdy"}, "options": {"limit": 32}}},
+            "None of the first 1 items can be explained (row_unreadable)",
         ),
     ],
 )  # fmt: skip

@@ -15,7 +15,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from explain.errors import InvalidInputError
 from explain.maps import quantise
 from explain.methods import create_method
-from explain.sequences.content import PER, SequenceContent
+from explain.sequences.choices import PER
+from explain.sequences.content import SequenceContent
 from explain.sequences.recurrence import (
     differentiable,
     recurrent_states,

@@ -94,7 +94,7 @@ def test_a_file_is_a_text(kind: TextKind) -> None:
         (row(body=""), Reason.TEXT_EMPTY),
         (row(body=" \n\t"), Reason.TEXT_EMPTY),
         (row(body=None), Reason.TEXT_EMPTY),
-        (row(other="the film"), Reason.TEXT_EMPTY),
+        (row(other="the film"), Reason.ROW_UNREADABLE),
         (row(body=12), Reason.NOT_A_TEXT),
         (row(body=["the"]), Reason.NOT_A_TEXT),
         (Record(data=b"\xff\xfe\x00"), Reason.NOT_A_TEXT),

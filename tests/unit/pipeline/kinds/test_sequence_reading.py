@@ -252,7 +252,9 @@ def test_a_network_of_other_features_is_refused() -> None:
         kind(LONG).check(network)
 
 
-@pytest.mark.parametrize("wrong", [{"hidden": 0}, {"layers": "two"}, {"classes": True}])
+@pytest.mark.parametrize(
+    "wrong", [{"hidden": 0}, {"layers": "two"}, {"classes": True}, {"features": None}]
+)
 def test_sizes_of_networks_are_checked(wrong: dict[str, Any]) -> None:
     """One sentence names the argument."""
     from pipeline.models.recurrent import bilstm

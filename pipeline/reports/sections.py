@@ -52,7 +52,14 @@ Said = tuple[bool, str]
 
 
 def _verdict(document: Document) -> Said:
-    return True, document["verdict"]["sentence"]
+    if not document["verdict"]["criteria"]:
+        return False, (
+            "The audit sets no criteria, so this report gives numbers and no verdict."
+        )
+    return True, (
+        "Each criterion was set in the audit before the run began. All of them must "
+        "hold."
+    )
 
 
 def _use(document: Document) -> Said:

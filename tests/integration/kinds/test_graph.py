@@ -115,6 +115,7 @@ def test_the_example_runs_and_finds_the_alert(
         _run(capsys, "report", "latest", "--out", str(tmp_path / "out"))
         page = (tmp_path / "out" / "report.html").read_text()
         assert "A graph of " in page
+        assert "Importance for alert: warm for it" in page
         assert '<line x1="' in page
         assert ">Br<" in page or ">N<" in page
         shown = _run(capsys, "show", "latest", "0")

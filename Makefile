@@ -17,7 +17,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c co
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-trail test test-data soak fuzz lint types imports format bench bench-engine bench-run bench-pipeline up down clean soak-faults soak-items
+.PHONY: help demo demo-kinds demo-text demo-sequence demo-graph demo-table demo-trail test test-data soak fuzz lint types imports format bench bench-engine bench-run bench-pipeline up down clean soak-faults soak-items bench-paper
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,19 @@ demo: $(VENV)/.demo ## Audit a pretrained network over real photographs, ending 
 	$(BIN)/affidavit run $(DEMO)/audit.yaml --home $(DEMO)/home
 	$(BIN)/affidavit verify latest --home $(DEMO)/home
 	$(BIN)/affidavit report latest --home $(DEMO)/home --out $(DEMO)
+
+#: The same for items that are no images; `make demo-table` and so on.
+KIND_DEMOS := demo-text demo-sequence demo-graph demo-table
+
+demo-kinds: $(KIND_DEMOS) ## Audit networks of texts, sequences, graphs and tables (each alone: demo-text ...).
+
+$(KIND_DEMOS): demo-%: $(BIN)/python
+	@echo "Installing Affidavit and what the demo of this kind needs into $(VENV)."
+	$(PIP_INSTALL) -e '.[$*-demo]'
+	$(BIN)/python examples/$*/prepare.py $(DEMO)-$*
+	$(BIN)/affidavit run $(DEMO)-$*/audit.yaml --home $(DEMO)-$*/home
+	$(BIN)/affidavit verify latest --home $(DEMO)-$*/home
+	$(BIN)/affidavit report latest --home $(DEMO)-$*/home --out $(DEMO)-$*
 
 demo-trail: $(VENV)/.demo ## Show the audit trail at work: evidence, a stranger's check, an erasure.
 	$(BIN)/python examples/trail/demo.py $(DEMO)-trail
@@ -89,6 +102,11 @@ bench-run: $(VENV)/.dev
 
 bench-pipeline: $(VENV)/.dev
 	$(BIN)/python benchmarks/pipeline.py $(BENCH)
+
+#: Rows are kept here as they are measured; a second call goes on where one stopped.
+PAPER ?= paper-tables.json
+bench-paper: $(VENV)/.dev ## Measure the tables of the paper anew, on $(DATA) where it is there.
+	$(BIN)/python benchmarks/paper.py --data $(DATA) --json $(PAPER) --curve $(PAPER:.json=.svg)
 
 up: .env ## Start Redis, PostgreSQL, S3 and workers in containers.
 	mkdir -p data out

@@ -103,16 +103,16 @@ def main() -> int:
         f" batch {batch}, 224 x 224"
     )
     rows: list[Row] = []
-    networks = {"efficientnet-lite0": _lite0, "resnet50": _resnet50}
+    networks = {"efficientnet-lite0": lite0, "resnet50": _resnet50}
     for network, build in networks.items():
-        rows += _measured(network, build(), batch, rounds=2 if options.quick else 5)
+        rows += measured(network, build(), batch, rounds=2 if options.quick else 5)
     if options.json:
         document = {"rows": [asdict(row) for row in rows]}
         options.json.write_text(json.dumps(document, indent=2) + "\n")
     return 0
 
 
-def _lite0() -> nn.Module:
+def lite0() -> nn.Module:
     """Return the pretrained network of the demo."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -150,13 +150,16 @@ def photographs(count: int) -> Tensor:
     return (batch - 127) / 128
 
 
-def _measured(network: str, model: nn.Module, batch: int, rounds: int) -> list[Row]:
+def measured(network: str, model: nn.Module, batch: int, rounds: int) -> list[Row]:
+    """Return the six configurations as measured, printing them beside the paper's."""
     inputs = photographs(batch)
     layer = resolve_layer(model, example=inputs[:1])
     calls = _calls(model, layer)
     with torch.no_grad():
         maps = {name: call(inputs) for name, call in calls.items()}
-    memory = {name: _bytes(model, call, inputs[:1]) for name, call in calls.items()}
+    memory = {
+        name: saved_bytes(model, call, inputs[:1]) for name, call in calls.items()
+    }
     names = [FORWARD, *calls]
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
@@ -220,7 +223,7 @@ def _calls(model: nn.Module, layer: TappedLayer) -> dict[str, Call]:
     dynamic = create_policy("dynamic", by="energy", tau=0.5)
     return {
         ROWS[0]: lambda inputs: _one_by_one(
-            inputs, lambda x: _textbook(model, layer, x)
+            inputs, lambda x: textbook(model, layer, x)
         ),
         ROWS[1]: lambda inputs: _one_by_one(
             inputs, lambda x: _split(model, layer, x, keep_gradients=True)
@@ -243,7 +246,7 @@ def _one_by_one(inputs: Tensor, explain: Callable[[Tensor], Tensor]) -> Tensor:
     return _unit(torch.cat([explain(image[None]) for image in inputs]))
 
 
-def _textbook(model: nn.Module, layer: TappedLayer, image: Tensor) -> Tensor:
+def textbook(model: nn.Module, layer: TappedLayer, image: Tensor) -> Tensor:
     """Return Grad-CAM as tutorials write it; the whole network is differentiated."""
     kept: dict[str, Tensor] = {}
 
@@ -262,7 +265,8 @@ def _textbook(model: nn.Module, layer: TappedLayer, image: Tensor) -> Tensor:
     activation = kept["activation"]
     if activation.grad is None:
         raise SystemExit("The tapped layer has no gradient; choose another network.")
-    return _on_the_host(activation.detach(), activation.grad)
+    maps = layer.layout.to_map
+    return _on_the_host(maps(activation.detach()), maps(activation.grad))
 
 
 def _split(
@@ -294,7 +298,7 @@ def _on_the_host(activation: Tensor, gradient: Tensor) -> Tensor:
     return upsample(rectified, SIZE)
 
 
-def _bytes(model: nn.Module, call: Call, image: Tensor) -> int:
+def saved_bytes(model: nn.Module, call: Call, image: Tensor) -> int:
     """Return the bytes that autograd and parameter gradients hold for one image.
 
     What lies in a parameter costs nothing more, so it is not counted.

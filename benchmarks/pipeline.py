@@ -100,7 +100,7 @@ class Sizes:
     def of(cls, *, quick: bool, rounds: int | None) -> "Sizes":
         """Return the full sizes, or those that show whether it works at all."""
         if quick:
-            return cls(rounds or 1, 48, 64, 20_000, 20_000)
+            return cls(rounds or 1, 32, 64, 20_000, 20_000)
         return cls(rounds or 3, 320, 256, 1_000_000, 200_000)
 
 
@@ -123,9 +123,7 @@ class Bench:
             database_url=self.database_url(),
             place=self.place(),
             broker_url=self.broker_url(),
-            AFFIDAVIT_LEASE_S="60",
-            AFFIDAVIT_HINT_TIMEOUT_S="60",
-            **more,
+            **{"AFFIDAVIT_LEASE_S": "60", "AFFIDAVIT_HINT_TIMEOUT_S": "60", **more},
         ) as deployment:
             deployment.start_worker("control-1", "control")
             deployment.wait_for_workers("control-1")

@@ -350,6 +350,9 @@ def _plan() -> int:
 
 def _run() -> int:
     """Work through the planned run in the working directory."""
+    # A library of 60 MB that the report loads at the very end: it is no growth.
+    import scipy.stats  # noqa: F401
+
     from pipeline.embedded import run_embedded
     from pipeline.planning import prepare
     from pipeline.services import Services

@@ -20,6 +20,8 @@ class ItemContext:
         images: What a person sees: (N, C, H, W) float32 in [0, 1], before
             normalisation; None where only the normalised inputs are known.
         regions: (N, H, W) int64, a given segmentation: a label for each position.
+        neighbours: (U, U) bool, which units of the one item touch, see
+            ``ThresholdContext``.
         chunk: Most images in one forward pass. It decides last bits, so it is fixed
             for a run.
     """
@@ -27,6 +29,7 @@ class ItemContext:
     draws: ItemDraws
     images: Tensor | None = None
     regions: Tensor | None = None
+    neighbours: Tensor | None = None
     chunk: int = DEFAULT_CHUNK
 
     @classmethod

@@ -71,6 +71,13 @@ class GatedNetwork(nn.Module, ABC):
         Shape: gates (M, 1, h, w) float32, M a multiple of N -> (M, K).
         """
 
+    def neighbours(self, item: int = 0) -> Tensor | None:  # noqa: ARG002 - a kind's own
+        """Return which units of an item touch, where its kind says so.
+
+        Shape: (U, U) bool, symmetric, units in row order.
+        """
+        return None
+
     def open_gates(self, device: torch.device | None = None) -> Tensor:
         """Return the gates of the items as they are, zero behind an item's units.
 

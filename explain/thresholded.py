@@ -110,6 +110,7 @@ class Explainer:
                 inputs=inputs,
                 images=context.images,
                 regions=context.regions,
+                neighbours=context.neighbours,
                 targets=attribution.targets,
                 probabilities=probabilities,
                 score=score,

@@ -55,6 +55,10 @@ class Action(StrEnum):
     RESULTS_EXPORTED = "results:exported"  # items and aggregates as tables
     EVIDENCE_EXPORTED = "evidence:exported"
 
+    # What people vouch for.
+    REPORT_SIGNED = "report:signed"  # digest: the canonical JSON report's
+    RUN_REVERIFIED = "run:reverified"  # digest: the result digest that was held against
+
     # The ledger itself.
     LEDGER_CREATED = "ledger:created"
     LEDGER_VERIFIED = "ledger:verified"

@@ -34,6 +34,8 @@ _DEEDS: Final = frozenset(
         Action.RESULTS_EXPORTED,
         Action.EVIDENCE_EXPORTED,
         Action.LEDGER_VERIFIED,
+        Action.REPORT_SIGNED,
+        Action.RUN_REVERIFIED,
     }
 )
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from pipeline.run_plan import RunPlan
     from pipeline.spec import AuditSpec
 
-#: Sections and keys of the spec that say where and when, not what.
+#: Sections and keys of the spec that say where, when and why, not what.
 _PLACES = {
     "data": {"source"},
-    "model": {"weights", "sha256"},
-    "privacy": {"retention"},
+    "model": {"weights", "sha256", "record"},
+    "privacy": {"retention", "legal_basis"},
     "run": {"device", "shard_size", "max_attempts", "priority", "tolerance"},
 }
 

@@ -81,6 +81,11 @@ class Reason(StrEnum):
     IMAGE_TRUNCATED = "image_truncated"
     IMAGE_TOO_LARGE = "image_too_large"
     UNSUPPORTED_CHANNELS = "unsupported_channels"
+    NOT_A_TEXT = "not_a_text"
+    TEXT_EMPTY = "text_empty"
+    TEXT_TOO_LONG = "text_too_long"
+    #: The tokenizer knows no part of the text.
+    TEXT_UNKNOWN = "text_unknown"
     OUTSIDE_ALLOWED_ROOTS = "outside_allowed_roots"
     DUPLICATE_ITEM = "duplicate_item"
     LABEL_MISSING = "label_missing"
@@ -97,6 +102,20 @@ class Reason(StrEnum):
     BROKE_COMPUTATION = "broke_computation"
     #: A row of a table is damaged, or not what it was when it was listed.
     ROW_UNREADABLE = "row_unreadable"
+    NOT_A_SEQUENCE = "not_a_sequence"
+    SEQUENCE_EMPTY = "sequence_empty"
+    SEQUENCE_TOO_LONG = "sequence_too_long"
+    #: Another number of features than the audit says, or a gap in a wide row.
+    SEQUENCE_RAGGED = "sequence_ragged"
+    STEPS_UNSORTED = "steps_unsorted"
+    #: No JSON object, or without x and edge_index as they should be.
+    GRAPH_UNREADABLE = "graph_unreadable"
+    GRAPH_EMPTY = "graph_empty"
+    #: Edges are ranked, and there are none.
+    GRAPH_WITHOUT_EDGES = "graph_without_edges"
+    GRAPH_TOO_LARGE = "graph_too_large"
+    #: Its nodes have more or fewer numbers than the network takes.
+    GRAPH_FEATURES_MISMATCH = "graph_features_mismatch"
     #: A row of JSON lines lacks a column that the encoding needs.
     COLUMN_MISSING = "column_missing"
     CELL_EMPTY = "cell_empty"

@@ -139,7 +139,10 @@ def _unit_executor(
         key = NetworkKey(
             sha256=model_sha256,
             source=spec.model.source,
-            arguments=tuple(sorted(spec.model.arguments.items())),
+            # Equal weights under another configuration are another network.
+            arguments=tuple(
+                sorted({**spec.model.arguments, "files": str(plan.files)}.items())
+            ),
             device=str(device),
         )
         network = cache.get(key, load)

@@ -29,6 +29,8 @@ _ITEM_COLUMNS = {
     "keep_requested": pa.float64(),
     "keep_achieved": pa.float64(),
 }
+#: What the curve of a policy with several masks is drawn of.
+LEVEL_VALUE = "energy_retained"
 _FIGURES = ("mean", "std", "min", "p05", "p25", "median", "p75", "p95", "max")
 AGGREGATE_SCHEMA = pa.schema(
     [
@@ -96,7 +98,10 @@ class ItemColumns:
 
 
 def aggregate_rows(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield each value over all items, then by the parts that the report lists."""
+    """Yield each value over all items, then by the parts that the report lists.
+
+    The curve of a policy with several masks comes last, a row a level.
+    """
     for part in (*report["metrics"], *report["columns"]):
         yield _aggregate(part["name"], "all", None, None, part)
         for dimension in part.get("breakdowns", ()):
@@ -104,6 +109,14 @@ def aggregate_rows(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 yield _aggregate(
                     part["name"], dimension["by"], row["part"], row["name"], row
                 )
+    for level in report["threshold"]["levels"]:
+        yield _aggregate(
+            LEVEL_VALUE,
+            "level",
+            repr(level["keep_requested"]),
+            None,
+            {**level, "mean": level[LEVEL_VALUE]},
+        )
 
 
 def _aggregate(

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from ledger.checkpoint import SigningKey
 from pipeline.aggregation import Aggregate, ItemRow, MetricSummary
 from pipeline.anchoring import anchor_names
+from pipeline.audit_history import audit_history
 from pipeline.change_measuring import change_since
 from pipeline.criteria import AGGREGATES, DRIFT, evaluate, parse_criterion
 from pipeline.criteria import Verdict as CriterionOutcome
@@ -255,6 +256,7 @@ def _report_inputs(
             exposure_window_s=services.settings.anchor_interval_s,
         ),
         not_comparable=run.not_comparable,
+        history=audit_history(services, run),
         change=change,
         incremental=(run.origin or {}).get("incremental"),
         parent=run.parent_run_id,

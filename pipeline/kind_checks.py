@@ -6,13 +6,14 @@ from pathlib import Path
 from explain.kinds import IMAGE
 from explain.methods.cards import METHODS
 from explain.metrics.cards import METRICS
+from explain.thresholds.cards import POLICIES
 from pipeline.errors import SpecError
 from pipeline.kinds.cards import KIND_CARDS
 from pipeline.paths import AllowedRoots
 from pipeline.spec import AuditSpec, ModelSpec
 
 #: Keys of `model` that name files beside the weights.
-FILES = ("tokenizer", "encoding")
+FILES = ("tokenizer", "encoding", "config")
 
 
 def check_kind(spec: AuditSpec) -> None:
@@ -28,6 +29,12 @@ def check_kind(spec: AuditSpec) -> None:
         raise SpecError(
             f"explain.method: '{method.name}' is not defined for items of kind {kind};"
             f" take one of {', '.join(known)}."
+        )
+    policy = POLICIES[spec.threshold.policy]
+    if kind not in policy.kinds:
+        raise SpecError(
+            f"threshold.policy: '{policy.name}' is for items of kind"
+            f" {' or '.join(policy.kinds)}; take another, such as fixed."
         )
     for name in spec.metric_names:
         if kind not in METRICS[name].kinds:

@@ -27,8 +27,10 @@ _SOURCE: Final = "http://terminology.hl7.org/CodeSystem/security-source-type"
 _AGENT: Final = "http://terminology.hl7.org/CodeSystem/extra-security-role-type"
 
 #: Verbs after the colon of an action, by the letter of FHIR's `action`.
-_READS: Final = frozenset({"read", "exported", "verified"})
-_CREATES: Final = frozenset({"planned", "created", "added", "written", "finished"})
+_READS: Final = frozenset({"read", "exported", "verified", "reverified"})
+_CREATES: Final = frozenset(
+    {"planned", "created", "added", "written", "finished", "signed"}
+)
 _DELETES: Final = frozenset({"removed", "collected", "erased"})
 _FAILURES: Final = frozenset({"failed", "dead", "expired", "refused", "condemned"})
 

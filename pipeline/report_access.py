@@ -12,21 +12,34 @@ from pipeline.deeds import record_deed
 from pipeline.evidence import require_covered, write_run_bundle
 from pipeline.item_finding import require_item
 from pipeline.services import Services
+from pipeline.sign_off import signed_by
 from pipeline.signing import seal
 from storage.tables import RunTable
 
 
 def hand_out_report(
-    services: Services, run: RunTable, *, out: Path | None, bundle: Path | None
+    services: Services,
+    run: RunTable,
+    *,
+    out: Path | None,
+    bundle: Path | None,
+    pdf: Path | None = None,
 ) -> list[Path]:
-    """Return the report's files in the folder `out`; the bundle is at its path.
+    """Return the report's files in the folder `out`; bundle and PDF are at their paths.
 
     Nothing is recorded or written unless everything can be.
 
     Raises:
         OSError: a path cannot be written to.
         StateConflictError: no checkpoint covers the run's end yet.
+        InfrastructureError: a PDF cannot be drawn here.
     """
+    if pdf is not None:
+        require_writable(pdf)
+        # Draws pages; who only copies them need not wait for that.
+        from pipeline.reports.pdf import require_pdf  # noqa: PLC0415
+
+        require_pdf()
     if bundle is not None:
         require_writable(bundle)
         seal(services)
@@ -40,6 +53,8 @@ def hand_out_report(
     if bundle is not None:
         record_deed(services, Action.EVIDENCE_EXPORTED, f"run/{run.id}")
         write_run_bundle(services, run, bundle)
+    if pdf is not None:
+        _write_pdf(services, run, pdf)
     return paths
 
 
@@ -88,6 +103,28 @@ def require_writable(path: Path) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
+def _write_pdf(services: Services, run: RunTable, path: Path) -> None:
+    """The PDF is at the path, whole or not at all."""
+    from pipeline.reports.pdf import render_pdf  # noqa: PLC0415
+
+    page, document = (
+        _stored(services, (run.summary or {})["report"][kind])
+        for kind in ("html", "json")
+    )
+    drawn = render_pdf(page, document, signed_by(services, run))
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        draft.write_bytes(drawn)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _stored(services: Services, key: str) -> bytes:
+    with services.store.open(key) as source:
+        return source.read()
 
 
 def _copy_report(services: Services, run: RunTable, folder: Path) -> list[Path]:

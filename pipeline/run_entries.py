@@ -44,6 +44,9 @@ class RunEntries:
     report: Entry | None = None
     #: Nothing is left of the run but its row, because its time was over.
     purged: Entry | None = None
+    #: Sign-offs of the run's reports, and re-verifications, with their indexes.
+    signed: list[tuple[int, Entry]] = field(default_factory=list)
+    reverified: list[tuple[int, Entry]] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     indexes: list[int] = field(default_factory=list)
 
@@ -67,6 +70,10 @@ class RunEntries:
                 self.finalised, self.last_index = None, -1
             case Action.RUN_PURGED:
                 self.purged = entry
+            case Action.REPORT_SIGNED:
+                self.signed.append((index, entry))
+            case Action.RUN_REVERIFIED:
+                self.reverified.append((index, entry))
             case Action.REPORT_WRITTEN | Action.REPORT_REWRITTEN:
                 self.report = entry
             case _:

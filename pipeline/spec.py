@@ -22,6 +22,7 @@ from explain.thresholds.cards import POLICIES
 from pipeline.cron import Cron
 from pipeline.kinds.cards import KIND_CARDS
 from pipeline.retention_classes import Retention
+from pipeline.spec_record import LegalBasis, ModelRecordSpec
 
 #: `weights: hub` is how a spec says that weights may be fetched at run time.
 HUB = "hub"
@@ -129,8 +130,11 @@ class ModelSpec(SpecSection):
     """Which network is audited."""
 
     source: str = Field(
-        description="`torchvision:NAME`, `timm:NAME` (extra timm), or the name of an "
-        "architecture registered under the entry point group `affidavit.models`."
+        description="`torchvision:NAME`, `timm:NAME` (extra timm), "
+        "`transformers:FOLDER` (extra text: a folder with config.json, "
+        "model.safetensors and tokenizer.json of a BERT, RoBERTa or DistilBERT "
+        "classifier), or the name of an architecture registered under the entry point "
+        "group `affidavit.models`."
     )
     weights: str | None = Field(
         default=None,
@@ -159,22 +163,34 @@ class ModelSpec(SpecSection):
     )
     tokenizer: str | None = Field(
         default=None,
-        description="Path to the tokenizer.json of a network of texts; null takes the "
-        "one that comes with the architecture.",
+        description="Path to the tokenizer.json of a network of texts; null takes that "
+        "of `transformers:FOLDER`.",
     )
     encoding: str | None = Field(
         default=None,
         description="Path to the JSON file that says how the columns of a table become "
         "the network's inputs.",
     )
+    config: str | None = Field(
+        default=None,
+        description="Path to the config.json of `transformers:FOLDER`; null takes the "
+        "folder's own.",
+    )
     preprocess: PreprocessSpec = Field(default_factory=PreprocessSpec)
+    record: ModelRecordSpec | None = Field(
+        default=None,
+        description="What the report says of the model's owner, tier and intended "
+        "use; it decides no result.",
+    )
 
     @field_validator("source")
     @classmethod
     def _known_scheme(cls, value: str) -> str:
-        if not re.fullmatch(r"((torchvision|timm):)?[A-Za-z0-9_.\-/]+", value):
+        named = r"((torchvision|timm):)?[A-Za-z0-9_.\-/]+|transformers:[^\x00-\x1f]+"
+        if not re.fullmatch(named, value):
             raise ValueError(
-                "expected torchvision:NAME, timm:NAME or a registered architecture"
+                "expected torchvision:NAME, timm:NAME, transformers:FOLDER or a "
+                "registered architecture"
             )
         return value
 
@@ -357,6 +373,11 @@ class PrivacySpec(SpecSection):
         description="How long a run is kept after its end: half_year (183 days), "
         "twenty_five_months, six_years or ten_years; `affidavit purge` deletes it "
         "then.",
+    )
+    legal_basis: LegalBasis | None = Field(
+        default=None,
+        description="On which of Article 6(1) GDPR the processing rests, or "
+        "no_personal_data; shown in the report, and not checked.",
     )
 
 

@@ -17,6 +17,7 @@ from pipeline.criterion_clauses import require_columns
 from pipeline.errors import SpecError
 from pipeline.kind_checks import check_kind, with_absolute_files
 from pipeline.labels import load_class_names
+from pipeline.models.folder_files import names_of_folder, with_folder_files
 from pipeline.outlook import refuse_without_labels, refuse_without_masks
 from pipeline.paths import AllowedRoots
 from pipeline.policies import with_absolute_paths
@@ -48,6 +49,7 @@ def check_spec(services: Services, spec_path: Path) -> CheckedSpec:
 
     Raises:
         SpecError: the spec is wrong, or every item of it would have to fail.
+        ModelError: the configuration of a folder's network cannot be used.
         SourceError: the data source cannot be opened.
     """
     return check_written(
@@ -82,6 +84,8 @@ def check_written(services: Services, written: AuditSpec, *, base: Path) -> Chec
     refuse_without_masks(written)
     # Last, because the names of ImageNet come with torchvision and so with torch.
     names = load_class_names(written.model, base=base, roots=roots)
+    if names is None:
+        names = names_of_folder(resolved.model)
     model = resolved.model.model_copy(update={"classes": names})
     return CheckedSpec(
         written=written,
@@ -130,6 +134,7 @@ def resolve_paths(spec: AuditSpec, *, base: Path, roots: AllowedRoots) -> AuditS
         PathEscapeError: a path leads elsewhere.
     """
     model, data = spec.model, spec.data
+    model = with_folder_files(model, base=base, roots=roots)
     if model.weights is not None and model.weights != HUB:
         weights = roots.resolve(model.weights, base=base)
         if not weights.is_file():

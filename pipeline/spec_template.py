@@ -23,6 +23,8 @@ model:
     mean: [0.485, 0.456, 0.406]     # a channel; one value makes a greyscale input
     std: [0.229, 0.224, 0.225]
     interpolation: bilinear         # nearest, bilinear, bicubic or lanczos
+  record: null                      # for the report: {owner: ..., tier: high,
+                                    # intended_use: ..., version: ...}
 
 data:
   kind: image                       # image, text, sequence, graph or table
@@ -74,6 +76,9 @@ privacy:
                                     # a subject column is named
   retention: six_years              # half_year, twenty_five_months, six_years or
                                     # ten_years after the end of a run
+  legal_basis: null                 # for the report: consent, contract,
+                                    # legal_obligation, vital_interests, public_task,
+                                    # legitimate_interests or no_personal_data
 
 run:
   shard_size: null                  # most items in a shard; null: a minute of work

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Explaining, cutting and measuring items that are units behind gates.
 
-A method that can explains a batch at once. Threshold and metrics see each item alone
-and at its own size, so that neither its neighbours nor their sizes can touch it; a
-forward pass of theirs holds many altered copies of one item.
+A method that can explains a batch at once. Threshold and metrics see items of one size:
+the whole batch where every item of the kind has the same units, such as columns, and
+else each item alone, so that neither neighbours nor their sizes can touch it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,7 +20,8 @@ from explain.metrics import MetricBatch, create_metric
 from explain.metrics.random_networks import RandomNetworks
 from explain.metrics.representation import Representation
 from explain.thresholded import METHOD_STREAM, METRICS_STREAM, Explainer, Thresholded
-from explain.thresholds import create_policy
+from explain.thresholds import Need, create_policy
+from pipeline.attribution_parts import joined, own_part
 from pipeline.batch_rows import Columns, MeasuredBatch
 from pipeline.kinds.kind import DataKind
 from pipeline.policies import policy_arguments
@@ -46,6 +47,30 @@ class UnitBatch:
     truths: Sequence[Tensor | None]
     indices: tuple[int, ...]
 
+    def alone(self, place: int) -> "UnitBatch":
+        """Return the batch of one item."""
+        row = slice(place, place + 1)
+        return UnitBatch(
+            contents=self.contents[row],
+            valid=self.valid[row],
+            targets=None if self.targets is None else self.targets[row],
+            truths=self.truths[row],
+            indices=self.indices[row],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredPart:
+    """Some places of a batch, measured together.
+
+    Attributes:
+        places: Which.
+        measured: What was found of them; None where none of them has an item.
+    """
+
+    places: tuple[int, ...]
+    measured: MeasuredBatch | None
+
 
 class UnitEngine:
     """Explains, cuts and measures the batches of one run on one device."""
@@ -60,88 +85,153 @@ class UnitEngine:
         self._kind = kind
         self._batched = METHODS[plan.method].batched
         self._policy = create_policy(plan.policy, **policy_arguments(plan))
+        # A policy that asks for scores does so in batches of its own making.
+        self._together = kind.card.even and Need.SCORE not in self._policy.needs
         self._random: RandomNetworks[nn.Module] | None = None
         self._metrics = [
             create_metric(name, **plan.metric_arguments.get(name, {}))
             for name in plan.metrics
         ]
 
-    def explained(self, batch: UnitBatch, place: int) -> Thresholded:
-        """Return one item explained alone and cut, and nothing measured."""
-        gated = self._gated(batch.contents[place])
-        explainer = Explainer(gated, self._method(gated), self._policy, grid=0)
-        return explainer.cut(
-            self.attribution(batch, place),
-            gated.open_gates(self._device),
-            self._context(batch, place),
+    def explained(self, batch: UnitBatch) -> Thresholded:
+        """Return items of one size explained and cut, and nothing measured."""
+        return self._cut(batch, self._gated(batch), self._attribution(batch))
+
+    def metric_batch(self, batch: UnitBatch, found: Thresholded) -> MetricBatch:
+        """Return what metrics are given about explained items of one size."""
+        gated = self._gated(batch)
+        context = self._context(batch)
+
+        def explain_again(inputs: Tensor, targets: Tensor) -> Attribution:
+            asked = replace(batch, targets=targets)
+            return self._attribution(asked, inputs=inputs)
+
+        def explain_at_random(
+            inputs: Tensor, targets: Tensor, stage: int, stages: int
+        ) -> Attribution:
+            asked = replace(batch, targets=targets)
+            if next(self._model.parameters(), None) is None:
+                # Trees have no weights to draw anew: no map, and so no number.
+                own = self._attribution(asked, inputs=inputs)
+                return replace(own, maps=torch.full_like(own.maps, torch.nan))
+            networks = self._random_networks(batch.contents[0])
+            with networks.randomised(stage, stages) as copy:
+                return self._attribution(asked, inputs=inputs, model=copy)
+
+        truth, has_truth = self._truths(batch, found)
+        return MetricBatch(
+            inputs=gated.open_gates(self._device),
+            targets=found.attribution.targets,
+            logits=found.attribution.logits,
+            stored=found.stored,
+            maps=found.maps,
+            mask=found.threshold.mask,
+            ground_truth=truth,
+            has_truth=has_truth,
+            valid=torch.tensor(list(batch.valid)),
+            output_change=found.attribution.output_change,
+            forward=_copies_first(gated),
+            explain=explain_again,
+            draws=replace(context.draws, stream=METRICS_STREAM),
+            input_range=torch.ones(1, device=self._device),
+            chunk=self._plan.chunk,
+            represent=Representation(gated),
+            randomised=explain_at_random,
         )
 
-    def metric_batch(
-        self, batch: UnitBatch, place: int, found: Thresholded
-    ) -> MetricBatch:
-        """Return what metrics are given about one explained item."""
-        gated = self._gated(batch.contents[place])
-        explainer = Explainer(gated, self._method(gated), self._policy, grid=0)
-        gates = gated.open_gates(self._device)
-        return self._metric_batch(batch, place, gated, explainer, gates, found)
-
-    def measure(self, batch: UnitBatch) -> list[MeasuredBatch | None]:
-        """Return each place's item explained, cut and measured, None of a stand-in."""
-        attributions, halved = self._attributions(batch)
+    def measure(self, batch: UnitBatch) -> list[MeasuredPart]:
+        """Return the batch explained, cut and measured, in parts of one size each."""
+        whole = self._whole(batch)
+        if self._together:
+            attribution = self._attribution(batch) if whole is None else whole
+            measured = self._measured(batch, attribution, halved=self._halved(whole))
+            places = tuple(range(len(batch.contents)))
+            return [MeasuredPart(places=places, measured=measured)]
         return [
-            self._measured(batch, place, attribution, halved=halved)
-            if batch.valid[place] and attribution is not None
-            else None
-            for place, attribution in enumerate(attributions)
-        ]
-
-    def attribution(self, batch: UnitBatch, place: int) -> Attribution:
-        """Return one item's attribution, made of it alone."""
-        gated = self._gated(batch.contents[place])
-        targets = None if batch.targets is None else batch.targets[place : place + 1]
-        return self._method(gated).explain(
-            gated.open_gates(self._device), targets, self._context(batch, place)
-        )
-
-    def _attributions(self, batch: UnitBatch) -> tuple[list[Attribution | None], bool]:
-        """Return each place's attribution at its own size; None where none is due."""
-        if self._batched:
-            try:
-                return self._whole(batch), False
-            except torch.OutOfMemoryError:
-                if len(batch.contents) == 1:
-                    raise
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
-        alone = [
-            self.attribution(batch, place) if batch.valid[place] else None
+            MeasuredPart(places=(place,), measured=self._alone(batch, place, whole))
             for place in range(len(batch.contents))
         ]
-        return alone, self._batched
 
-    def _whole(self, batch: UnitBatch) -> list[Attribution | None]:
-        gated = self._kind.gated(self._model, batch.contents).to(self._device)
-        context = ItemContext(
-            draws=ItemDraws(self._plan.seed, batch.indices, METHOD_STREAM),
-            chunk=self._plan.chunk,
-        )
-        found = self._method(gated).explain(
-            gated.open_gates(self._device), batch.targets, context
-        )
-        return [_own(found, place, units) for place, units in enumerate(gated.units)]
+    def _halved(self, whole: Attribution | None) -> bool:
+        """Say whether a batch that was to be explained at once could not be."""
+        return self._batched and whole is None
 
-    def _measured(
-        self, batch: UnitBatch, place: int, attribution: Attribution, *, halved: bool
-    ) -> MeasuredBatch:
-        gated = self._gated(batch.contents[place])
+    def _alone(
+        self, batch: UnitBatch, place: int, whole: Attribution | None
+    ) -> MeasuredBatch | None:
+        if not batch.valid[place]:
+            return None
+        own = batch.alone(place)
+        if whole is None:
+            attribution = self._attribution(own)
+        else:
+            attribution = own_part(whole, place, own.contents[0].units)
+        return self._measured(own, attribution, halved=self._halved(whole))
+
+    def _whole(self, batch: UnitBatch) -> Attribution | None:
+        """Return the attributions of a batch that is explained at once, or None."""
+        if not self._batched:
+            return None
+        try:
+            return self._explain(batch, self._model)
+        except torch.OutOfMemoryError:
+            if len(batch.contents) == 1:
+                raise
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            return None
+
+    def _attribution(
+        self,
+        batch: UnitBatch,
+        *,
+        inputs: Tensor | None = None,
+        model: nn.Module | None = None,
+    ) -> Attribution:
+        """Return the attributions of items of one size.
+
+        Args:
+            batch: The items.
+            inputs: Gates instead of open ones, (N, 1, h, w).
+            model: Instead of the run's network.
+        """
+        network = self._model if model is None else model
+        if self._batched or len(batch.contents) == 1:
+            return self._explain(batch, network, inputs)
+        return joined(
+            self._explain(
+                batch.alone(place),
+                network,
+                None if inputs is None else inputs[place : place + 1],
+            )
+            for place in range(len(batch.contents))
+        )
+
+    def _explain(
+        self, batch: UnitBatch, model: nn.Module, inputs: Tensor | None = None
+    ) -> Attribution:
+        gated = self._kind.gated(model, batch.contents).to(self._device)
+        gates = gated.open_gates(self._device) if inputs is None else inputs
+        return self._method(gated).explain(gates, batch.targets, self._context(batch))
+
+    def _cut(
+        self, batch: UnitBatch, gated: GatedNetwork, attribution: Attribution
+    ) -> Thresholded:
         explainer = Explainer(gated, self._method(gated), self._policy, grid=0)
         gates = gated.open_gates(self._device)
-        context = self._context(batch, place)
-        found = explainer.cut(attribution, gates, context)
+        context = self._context(batch)
+        if Need.NEIGHBOURS in self._policy.needs:
+            context = replace(context, neighbours=gated.neighbours())
+        return explainer.cut(attribution, gates, context)
+
+    def _measured(
+        self, batch: UnitBatch, attribution: Attribution, *, halved: bool
+    ) -> MeasuredBatch:
+        found = self._cut(batch, self._gated(batch), attribution)
         columns: Columns = {}
         halved |= found.halved
         if self._metrics:
-            asked = self._metric_batch(batch, place, gated, explainer, gates, found)
+            asked = self.metric_batch(batch, found)
             columns = self._columns(asked)
             halved |= asked.halved
         return MeasuredBatch(
@@ -161,49 +251,17 @@ class UnitEngine:
                 columns[key] = (column.values.tolist(), column.absent)
         return columns
 
-    def _metric_batch(
-        self,
-        batch: UnitBatch,
-        place: int,
-        gated: GatedNetwork,
-        explainer: Explainer,
-        gates: Tensor,
-        found: Thresholded,
-    ) -> MetricBatch:
-        context = self._context(batch, place)
-
-        def explain_again(inputs: Tensor, targets: Tensor) -> Attribution:
-            return explainer.explain(inputs, targets, context)
-
-        content = batch.contents[place]
-
-        def explain_at_random(
-            inputs: Tensor, targets: Tensor, stage: int, stages: int
-        ) -> Attribution:
-            with self._random_networks(content).randomised(stage, stages) as copy:
-                seen = self._kind.gated(copy, [content]).to(self._device)
-                return self._method(seen).explain(inputs, targets, context)
-
-        truth = batch.truths[place]
-        return MetricBatch(
-            inputs=gates,
-            targets=found.attribution.targets,
-            logits=found.attribution.logits,
-            stored=found.stored,
-            maps=found.maps,
-            mask=found.threshold.mask,
-            ground_truth=None if truth is None else truth[None].to(self._device),
-            has_truth=torch.tensor([truth is not None]),
-            valid=torch.tensor([True]),
-            output_change=found.attribution.output_change,
-            forward=gated,
-            explain=explain_again,
-            draws=replace(context.draws, stream=METRICS_STREAM),
-            input_range=torch.ones(1, device=self._device),
-            chunk=self._plan.chunk,
-            represent=Representation(gated),
-            randomised=explain_at_random,
-        )
+    def _truths(
+        self, batch: UnitBatch, found: Thresholded
+    ) -> tuple[Tensor | None, Tensor]:
+        has_truth = torch.tensor([truth is not None for truth in batch.truths])
+        if not bool(has_truth.any()):
+            return None, has_truth
+        stacked = torch.zeros_like(found.threshold.mask)
+        for place, truth in enumerate(batch.truths):
+            if truth is not None:
+                stacked[place] = truth.to(self._device)
+        return stacked, has_truth
 
     def _random_networks(self, content: Content) -> RandomNetworks[nn.Module]:
         """Return the random copies of the network; the content is one it takes."""
@@ -216,14 +274,14 @@ class UnitEngine:
             )
         return self._random
 
-    def _gated(self, content: Content) -> GatedNetwork:
-        return self._kind.gated(self._model, [content]).to(self._device)
+    def _gated(self, batch: UnitBatch) -> GatedNetwork:
+        return self._kind.gated(self._model, batch.contents).to(self._device)
 
     def _method(self, gated: GatedNetwork) -> Method:
         return create_method(self._plan.method, gated, **self._plan.method_arguments)
 
-    def _context(self, batch: UnitBatch, place: int) -> ItemContext:
-        draws = ItemDraws(self._plan.seed, (batch.indices[place],), METHOD_STREAM)
+    def _context(self, batch: UnitBatch) -> ItemContext:
+        draws = ItemDraws(self._plan.seed, batch.indices, METHOD_STREAM)
         return ItemContext(draws=draws, chunk=self._plan.chunk)
 
 
@@ -235,15 +293,18 @@ def run_gated(
     gated(gated.open_gates(device))
 
 
-def _own(found: Attribution, place: int, units: tuple[int, int]) -> Attribution:
-    """Return one item's part of a batch's attribution, at the item's size."""
-    row, (height, width) = slice(place, place + 1), units
-    change = found.output_change
-    return Attribution(
-        logits=found.logits[row],
-        targets=found.targets[row],
-        maps=found.maps[row, :height, :width],
-        zero_gradient=found.zero_gradient[row],
-        output_change=None if change is None else change[row],
-        halved=found.halved,
-    )
+def _copies_first(gated: GatedNetwork) -> Callable[[Tensor], Tensor]:
+    """Return the network for copies of a batch, one whole copy behind the other.
+
+    Behind gates an item's copies follow each other; metrics lay batch upon batch.
+    """
+    items = len(gated.units)
+
+    def forward(inputs: Tensor) -> Tensor:
+        copies = len(inputs) // items
+        by_copy = inputs.view(copies, items, *inputs.shape[1:])
+        logits: Tensor = gated(by_copy.transpose(0, 1).flatten(0, 1))
+        by_item = logits.view(items, copies, logits.shape[1])
+        return by_item.transpose(0, 1).flatten(0, 1)
+
+    return forward

@@ -99,9 +99,10 @@ class UnitExecutor:
         found = self._engine.measure(self._batch(places, contents, there[0]))
         results: list[ItemResult] = []
         halved = False
-        for place, measured in zip(places, found, strict=True):
-            results += self._writer.rows([place], measured)
-            halved |= measured is not None and measured.halved
+        for part in found:
+            slots = [places[place] for place in part.places]
+            results += self._writer.rows(slots, part.measured)
+            halved |= part.measured is not None and part.measured.halved
         return BatchOutput(results=results, halved=halved)
 
     def batch_of(self, prepared: Sequence[PreparedItem]) -> UnitBatch:
@@ -111,10 +112,15 @@ class UnitExecutor:
 
     def stored_map(self, batch: UnitBatch, place: int) -> StoredMaps:
         """Return an item's map as written, explained with its batch."""
-        measured = self._engine.measure(batch)[place]
-        if measured is None:
-            raise ValueError(f"Expected an item at place {place} of the batch.")
-        return measured.stored
+        for part in self._engine.measure(batch):
+            if place in part.places and part.measured is not None:
+                row = part.places.index(place)
+                stored = part.measured.stored
+                return StoredMaps(
+                    values=stored.values[row : row + 1],
+                    scale=stored.scale[row : row + 1],
+                )
+        raise ValueError(f"Expected an item at place {place} of the batch.")
 
     def _batch(
         self,

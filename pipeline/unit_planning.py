@@ -45,7 +45,7 @@ _TRIED = 4
 #: Largest difference between a batch and an item alone, relative to the largest value.
 _TOLERANCE = 1e-2
 #: Keys of `model` that name files beside the weights.
-FILES = ("tokenizer", "encoding")
+FILES = ("tokenizer", "encoding", "config")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

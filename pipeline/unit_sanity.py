@@ -7,7 +7,6 @@ As for images, but for the edge detector: units have no edges.
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from explain.draws import ItemDraws
 from explain.frozen import frozen
@@ -57,39 +56,32 @@ def measure_units(
     engines = [UnitEngine(plain, network, device, kind) for network in networks]
     with executor.session():
         for place in range(len(sample.prepared)):
-            trained = engines[0].explained(batch, place)
-            fixed = replace(batch, targets=_fixed(batch, place, trained))
+            own = batch.alone(place)
+            trained = engines[0].explained(own)
+            fixed = replace(own, targets=trained.attribution.targets.cpu())
             maps = dequantise(trained.stored)
             for column, engine in zip(
                 (found.top, found.whole), engines[1:], strict=False
             ):
                 with frozen(networks[engines.index(engine)]):
-                    other = dequantise(engine.explained(fixed, place).stored)
+                    other = dequantise(engine.explained(fixed).stored)
                 column.extend(rank_correlations(maps, other))
-            _compare(plan, engines[0], batch, place, trained, found)
+            _compare(plan, engines[0], own, trained, found)
             if len(found.alone) < ALONE:
                 found.alone.append(_same_alone(executor, batch, place))
-
-
-def _fixed(batch: UnitBatch, place: int, trained: Thresholded) -> Tensor:
-    """Return targets in which the item's is the one that was explained."""
-    targets = torch.zeros(len(batch.contents), dtype=torch.int64)
-    targets[place] = int(trained.attribution.targets[0])
-    return targets
 
 
 def _compare(
     plan: RunPlan,
     engine: UnitEngine,
     batch: UnitBatch,
-    place: int,
     trained: Thresholded,
     found: Measured,
 ) -> None:
     """Deletion of the method and of chance, and the residual."""
-    own = engine.metric_batch(batch, place, trained)
+    own = engine.metric_batch(batch, trained)
     size = (own.maps.shape[1], own.maps.shape[2])
-    draws = ItemDraws(plan.seed, (batch.indices[place],), SANITY_STREAM)
+    draws = ItemDraws(plan.seed, batch.indices, SANITY_STREAM)
     chance = random_maps(draws, size).to(own.maps)
     deletion = create_metric("deletion")
     for column, shown in (

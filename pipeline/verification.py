@@ -22,6 +22,7 @@ from pipeline.findings import Findings
 from pipeline.ledger_checks import check_ledger, check_places
 from pipeline.local_key import local_verifier
 from pipeline.plan_checks import check_plan, compare_run
+from pipeline.review_checks import check_reverifications, check_sign_offs
 from pipeline.run_entries import RunEntries, entries_of
 from pipeline.services import Services
 from pipeline.shard_checks import check_shards
@@ -86,6 +87,12 @@ def verify_run(
         compare_run(
             run, {"result_digest": (said.purged.digest, run.result_digest)}, findings
         )
+    signed: list[dict[str, Any]] = []
+    again: list[dict[str, Any]] = []
+    with findings.surviving(where):
+        signed = check_sign_offs(services, run.id, said, findings)
+    with findings.surviving(where):
+        again = check_reverifications(services, run.id, said, findings)
     anchors = _check_anchors(services, run, said, findings)
     with suppress(BrokenLedgerError, KeyFileError):
         record_deed(
@@ -112,6 +119,8 @@ def verify_run(
         "purged": said.purged is not None,
         "items": run.items_total,
         "result_digest": run.result_digest,
+        "sign_offs": signed,
+        "reverifications": again,
         "anchors": [state.to_json() for state in anchors],
         "exposure_window_s": services.settings.anchor_interval_s if anchors else None,
         "key_pinned": key is not None,

@@ -53,6 +53,21 @@ def find_items(engine: sa.Engine, run_id: str, item_index: int) -> list[ItemTabl
     return sorted(rows, key=item_order)
 
 
+def items_between(
+    engine: sa.Engine, run_id: str, first_item: int, item_count: int
+) -> list[ItemTable]:
+    """Return the rows of a slice of a run's manifest, in order."""
+    with reading(engine) as session:
+        rows = session.scalars(
+            sa.select(ItemTable).where(
+                ItemTable.run_id == run_id,
+                ItemTable.item_index >= first_item,
+                ItemTable.item_index < first_item + item_count,
+            )
+        ).all()
+    return sorted(rows, key=item_order)
+
+
 def item_order(row: ItemTable) -> tuple[int, str, str, str]:
     """Return what a run's rows are ordered by."""
     return row.item_index, row.method, row.target_rule, row.policy

@@ -160,6 +160,18 @@ def latest_checkpoint(engine: sa.Engine) -> str | None:
         return next((row.note for row, _ in checked_rows(CheckpointTable, rows)), None)
 
 
+def checkpoint_at(engine: sa.Engine, tree_size: int) -> bytes | None:
+    """Return the root that the checkpoint of that size states, None without one."""
+    with reading(engine) as session:
+        rows = session.execute(
+            sa.select(*raw_columns(CheckpointTable)).where(
+                CheckpointTable.tree_size == tree_size
+            )
+        )
+        found = checked_rows(CheckpointTable, rows)
+        return next((bytes(row.root) for row, _ in found), None)
+
+
 def stated_head(engine: sa.Engine) -> CompactRange:
     """Return what the database says of the ledger's size and frontier.
 

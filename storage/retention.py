@@ -12,6 +12,7 @@ from storage.tables import (
     LocationTable,
     RunRetentionTable,
     ShardTable,
+    SignOffTable,
     SuspectTable,
 )
 
@@ -40,7 +41,7 @@ def _row(session: Session, run_id: str) -> RunRetentionTable:
 
 
 def delete_rows(session: Session, run_id: str) -> None:
-    """The run's items, manifest and suspects are gone; its shards name no object."""
+    """The run's items, manifest and suspects are gone, and comments of reviewers."""
     scrubbing(session)
     shards = sa.select(ShardTable.id).where(ShardTable.run_id == run_id)
     for statement in (
@@ -49,6 +50,12 @@ def delete_rows(session: Session, run_id: str) -> None:
         sa.delete(SuspectTable).where(SuspectTable.shard_id.in_(shards)),
     ):
         session.execute(statement.execution_options(synchronize_session=False))
+    session.execute(
+        sa.update(SignOffTable)
+        .where(SignOffTable.run_id == run_id)
+        .values(comment=None, comment_salt=None)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def subjects_of(session: Session, run_id: str, *, held: bool) -> list[str]:

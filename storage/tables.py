@@ -459,6 +459,41 @@ class RunRetentionTable(Table):
     purged_at: Mapped[float | None]
 
 
+class SignOffTable(Table):
+    """What a reviewer said of a run's report, once it was read."""
+
+    __tablename__ = "sign_offs"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), index=True)
+    #: A member of `storage.review_states.SignOffVerdict`.
+    verdict: Mapped[str] = mapped_column(String(16))
+    #: The report's own verdict at that moment.
+    report_verdict: Mapped[str] = mapped_column(String(16))
+    #: SHA-256 of the canonical JSON report that was signed.
+    report_sha256: Mapped[str] = mapped_column(String(64))
+    signed_by: Mapped[str] = mapped_column(String(300))
+    signed_at: Mapped[float]
+    #: The ledger holds its salted digest alone, so that it can be deleted.
+    comment: Mapped[str | None] = mapped_column(Text)
+    comment_salt: Mapped[bytes | None]
+
+
+class ReverificationTable(Table):
+    """A part of a run that was computed again, and how it came out."""
+
+    __tablename__ = "reverifications"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), index=True)
+    #: A member of `pipeline.reverification.outcome.Verdict`.
+    verdict: Mapped[str] = mapped_column(String(16))
+    #: What was asked for, which batches that drew, and how their items came out.
+    facts: Mapped[dict[str, Any]]
+    made_by: Mapped[str] = mapped_column(String(300))
+    made_at: Mapped[float]
+
+
 class IncidentTable(Table):
     """Something that may have shown personal data, and the clock that it started."""
 

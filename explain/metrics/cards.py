@@ -8,6 +8,7 @@ from explain.kinds import IMAGE
 from explain.metrics import (
     failure_cards,
     faithfulness_cards,
+    fidelity_cards,
     localisation_cards,
     map_cards,
     randomisation_cards,
@@ -42,6 +43,7 @@ METRICS: dict[str, MetricCard] = {
     card.name: card
     for card in (
         *faithfulness_cards.CARDS,
+        *fidelity_cards.CARDS,
         *map_cards.COMPLETENESS_CARDS,
         *sensitivity_cards.CARDS,
         *localisation_cards.CARDS,

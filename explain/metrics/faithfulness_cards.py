@@ -315,7 +315,10 @@ SUFFICIENCY = MetricCard(
     family=Family.FAITHFULNESS,
     values=("sufficiency",),
     formula="p(target | x) - p(target | x where the mask keeps, baseline elsewhere)",
-    source="DeYoung et al. 2020, ERASER, section 4.2",
+    source=(
+        "DeYoung et al. 2020, ERASER, section 4.2; of graphs, Fidelity- of probability:"
+        " Yuan et al. 2022, Explainability in Graph Neural Networks"
+    ),
     baseline=_ZERO,
     direction=Direction.LOWER,
     units="drop of probability",
@@ -334,7 +337,10 @@ COMPREHENSIVENESS = MetricCard(
     family=Family.FAITHFULNESS,
     values=("comprehensiveness",),
     formula="p(target | x) - p(target | x without what the mask keeps)",
-    source="DeYoung et al. 2020, ERASER, section 4.2",
+    source=(
+        "DeYoung et al. 2020, ERASER, section 4.2; of graphs, Fidelity+ of probability:"
+        " Yuan et al. 2022, Explainability in Graph Neural Networks"
+    ),
     baseline=_ZERO,
     direction=Direction.HIGHER,
     units="drop of probability",

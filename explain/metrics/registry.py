@@ -20,6 +20,8 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "confidence_retained": ("masked", "ConfidenceRetained"),
     "sufficiency": ("masked", "Sufficiency"),
     "comprehensiveness": ("masked", "Comprehensiveness"),
+    "fidelity_plus": ("fidelity", "FidelityPlus"),
+    "fidelity_minus": ("fidelity", "FidelityMinus"),
     "completeness": ("completeness", "Completeness"),
     "retention": ("retention", "Retention"),
     "max_sensitivity": ("sensitivity", "MaxSensitivity"),

@@ -101,21 +101,25 @@ def _with_multipliers(
     part: nn.Module, given: tuple[Any, ...], output: Tensor
 ) -> Tensor:
     """Return the activation's output, which passes multipliers back."""
-    arguments = given[0].detach()
-    with torch.enable_grad():
-        leaf = arguments.clone().requires_grad_()
-        # Not through the hooks again.
-        (slope,) = torch.autograd.grad(part.forward(leaf).sum(), leaf)
-    outputs = output.detach()
+    arguments, outputs = given[0].detach(), output.detach()
     step = arguments[0::2] - arguments[1::2]
-    rise = outputs[0::2] - outputs[1::2]
     close = step.abs() < _CLOSE
-    quotient = rise / torch.where(close, 1.0, step)
-    multipliers = torch.where(close, slope[0::2], quotient)
+    multipliers = (outputs[0::2] - outputs[1::2]) / torch.where(close, 1.0, step)
+    if bool(close.any()):
+        multipliers = torch.where(close, _slope(part, arguments[0::2]), multipliers)
     passed: Tensor = _Multiplied.apply(
         given[0], outputs, multipliers.repeat_interleave(2, dim=0)
     )
     return passed
+
+
+def _slope(part: nn.Module, arguments: Tensor) -> Tensor:
+    """Return the activation's derivative, of the arguments' shape."""
+    with torch.enable_grad():
+        leaf = arguments.clone().requires_grad_()
+        # Not through the hooks again.
+        (slope,) = torch.autograd.grad(part.forward(leaf).sum(), leaf)
+    return slope
 
 
 class _Multiplied(torch.autograd.Function):

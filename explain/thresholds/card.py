@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from explain.kinds import KINDS
 from explain.parameters import Parameter
 
 
@@ -18,6 +19,7 @@ class PolicyCard:
         source: Paper and section, or the standard rule's usual citation.
         parameters: What can be set, with meaning and default.
         cost: In forward passes an item beside the map, for people.
+        kinds: The kinds of items whose maps it may cut.
     """
 
     name: str
@@ -25,6 +27,7 @@ class PolicyCard:
     source: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     cost: str = "none"
+    kinds: tuple[str, ...] = KINDS
 
     def document(self) -> dict[str, Any]:
         """Return the card as JSON values."""

@@ -24,6 +24,7 @@ class Need(StrEnum):
     SCORE = "score"
     REGIONS = "regions"
     DRAWS = "draws"
+    NEIGHBOURS = "neighbours"
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -40,6 +41,8 @@ class ThresholdContext:
             (M, C, H, W) and the item of each, (M,) int64; gives (M,) float64.
         regions: (N, H, W) int64, a given segmentation: a label for each position.
         draws: The items' random numbers, for a policy that explores.
+        neighbours: (U, U) bool, which positions of the one item of the batch touch,
+            where that is no matter of rows and columns.
     """
 
     inputs: Tensor | None = None
@@ -49,6 +52,7 @@ class ThresholdContext:
     score: Callable[[Tensor, Tensor], Tensor] | None = None
     regions: Tensor | None = None
     draws: ItemDraws | None = None
+    neighbours: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

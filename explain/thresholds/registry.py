@@ -28,6 +28,8 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "documents": ("explain.thresholds.documents", "Documents"),
     "driving": ("explain.thresholds.driving", "Driving"),
     "satellite": ("explain.thresholds.satellite", "Satellite"),
+    "chunked": ("explain.thresholds.chunked", "Chunked"),
+    "connected": ("explain.thresholds.connected", "Connected"),
     "learned": ("explain.thresholds.learned", "Learned"),
 }
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the rules keep that look at neighbours, parts and regions."""
 
+from explain.kinds import GRAPH
 from explain.parameters import Parameter
 from explain.thresholds.card import PolicyCard
 
@@ -154,4 +155,67 @@ _SEMANTIC = PolicyCard(
     },
 )
 
-CARDS = (_MULTI_PEAK, _SEMANTIC, _MEDICAL, _DOCUMENTS, _DRIVING, _SATELLITE)
+_CHUNKED = PolicyCard(
+    name="chunked",
+    rule=(
+        "Cuts the map into chunks along its last axis, chooses those with the highest"
+        " mean positive attribution, and keeps the ceil(keep * n) highest positive"
+        " positions of each chosen chunk of n. All chunks chosen is thresholding by"
+        " chunk, some of them is hierarchical."
+    ),
+    source=(
+        "Li 2025, A Lightweight Explainability Framework for Neural Networks,"
+        " limitations (long sequences)"
+    ),
+    parameters={
+        "keep": Parameter(
+            meaning="the fraction of each chosen chunk to keep",
+            default=0.10,
+            above=0,
+            high=1,
+        ),
+        "size": Parameter(
+            meaning="columns, or steps, of a chunk; 0 stands for the square root of how"
+            " many there are",
+            default=0,
+            low=0,
+        ),
+        "chunks": Parameter(
+            meaning="the fraction of chunks that are chosen, at least one",
+            default=1.0,
+            above=0,
+            high=1,
+        ),
+    },
+)
+
+_CONNECTED = PolicyCard(
+    name="connected",
+    rule=(
+        "One connected piece: the highest unit, and then the highest positive unit that"
+        " touches what is kept, until ceil(keep * n) units are kept or none touches;"
+        " equal values by lowest index. For graphs, whose edges touch at nodes and"
+        " nodes at edges."
+    ),
+    source=(
+        "Prim 1957, Shortest connection networks and some generalizations, principle 2,"
+        " with values of units"
+    ),
+    parameters={
+        "keep": Parameter(
+            meaning="the fraction of units to keep", default=0.10, above=0, high=1
+        )
+    },
+    kinds=(GRAPH,),
+)
+
+CARDS = (
+    _MULTI_PEAK,
+    _SEMANTIC,
+    _MEDICAL,
+    _DOCUMENTS,
+    _DRIVING,
+    _SATELLITE,
+    _CHUNKED,
+    _CONNECTED,
+)

@@ -39,6 +39,7 @@ _SENTENCES = {
     "'affidavit --purpose ...'.",
     Denial.OWN_REQUEST: "Nobody decides about a request of their own; ask a second "
     "principal.",
+    Denial.OWN_RUN: "Nobody signs off a run that they made; ask another reviewer.",
 }
 
 

@@ -34,6 +34,10 @@ class Right(StrEnum):
     EXPORT_EVIDENCE = "export_evidence"
     #: Check evidence.
     VERIFY = "verify"
+    #: Compute parts of a run again.
+    REVERIFY = "reverify"
+    #: Say of a report whether it is accepted.
+    SIGN_OFF = "sign_off"
     #: Keep the installation running: workers, database, store.
     OPERATE = "operate"
     #: Add and revoke principals.
@@ -82,6 +86,7 @@ class Denial(StrEnum):
     SCOPE_LACKS_RIGHT = "scope_lacks_right"
     PURPOSE_MISSING = "purpose_missing"
     OWN_REQUEST = "own_request"
+    OWN_RUN = "own_run"
 
 
 #: Least privilege: an administrator sees no results, a submitter no identities.
@@ -93,12 +98,20 @@ RIGHTS: dict[Role, frozenset[Right]] = {
             Right.READ_RESULTS,
             Right.EXPORT_RESULTS,
             Right.VERIFY,
+            Right.REVERIFY,
+            Right.SIGN_OFF,
             Right.LIST_REQUESTS,
             Right.DECIDE_THRESHOLD,
         }
     ),
     Role.AUDITOR: frozenset(
-        {Right.LOOK, Right.VERIFY, Right.EXPORT_EVIDENCE, Right.REGISTER}
+        {
+            Right.LOOK,
+            Right.VERIFY,
+            Right.REVERIFY,
+            Right.EXPORT_EVIDENCE,
+            Right.REGISTER,
+        }
     ),
     Role.DPO: frozenset(
         {

@@ -53,7 +53,7 @@ def require_threshold_word(
         require_second_word(
             services,
             RequestKind.THRESHOLD,
-            f"audit/{_named(audit)}",
+            audit_object(audit),
             {"threshold": now},
         )
 
@@ -63,6 +63,6 @@ def threshold_of(plan: dict[str, Any]) -> dict[str, Any]:
     return {"policy": plan["policy"], "arguments": plan["policy_arguments"]}
 
 
-def _named(audit: str) -> str:
-    """Return the audit's name as part of an object's name in the ledger."""
-    return audit.replace(" ", "_")
+def audit_object(audit: str) -> str:
+    """Return what the ledger calls the audit."""
+    return f"audit/{audit.replace(' ', '_')}"

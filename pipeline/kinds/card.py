@@ -24,6 +24,8 @@ class KindCard:
         files: Keys of `model` that name further files which the network needs; an
             audit must name each of them unless the architecture brings its own.
         home: Module and class, imported when first asked for.
+        even: Whether every item has the same units, so that a batch can be measured
+            at once.
         baseline: What a unit shows whose gate is closed, in words.
     """
 
@@ -36,6 +38,7 @@ class KindCard:
     suffixes: tuple[str, ...] = ()
     column: str | None = None
     files: tuple[str, ...] = ()
+    even: bool = False
     baseline: str = "zero"
 
     @property

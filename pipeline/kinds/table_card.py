@@ -9,6 +9,7 @@ TABLE_CARD = KindCard(
     name=TABLE,
     title="rows of tables",
     map_kind="columns",
+    even=True,
     default_method="integrated_gradients",
     home=("pipeline.kinds.table", "TableKind"),
     options={

@@ -132,7 +132,8 @@ class Encoding(_Section):
             raise ValueError(f"the column {doubled!r} is named twice")
         if sum(column.width for column in self.columns) > MOST_NUMBERS:
             raise ValueError(f"a row has more than {MOST_NUMBERS:,} numbers")
-        strange = sorted(set(self.reference or names) ^ set(names))
+        given = names if self.reference is None else self.reference
+        strange = sorted(set(given) ^ set(names))
         if strange:
             raise ValueError(
                 f"reference must name every column and no other; see {strange[0]!r}"

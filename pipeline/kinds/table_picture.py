@@ -62,7 +62,8 @@ def _bar(value: float, largest: float) -> str:
     colour = _FOR if value > 0 else _AGAINST
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}"'
-        ' aria-hidden="true">'
+        # In a narrow card the table would shrink bars before names.
+        ' style="min-width:6.5rem" aria-hidden="true">'
         f'<rect x="{left:.1f}" y="2" width="{length:.1f}" height="{_HEIGHT - 4}"'
         f' fill="{colour}"/>'
         f'<line x1="{middle:g}" y1="0" x2="{middle:g}" y2="{_HEIGHT}"'

@@ -8,11 +8,12 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.errors import ModelError, ModelRefusedError, Refusal
 from pipeline.models.architecture import Architecture
 from pipeline.models.arguments import TIMM, TORCHVISION, checked_arguments
+from pipeline.models.transformers_folder import SCHEME, build, without_counted_out
 from pipeline.models.weights import (
     WeightsFile,
     load_into,
@@ -73,7 +74,7 @@ def load_model(
     if file is None and own is not None:
         file = _checked(own, spec.sha256)
     if file is not None:
-        load_into(module, read_state(file), file.path)
+        load_into(module, _state_for(spec, file), file.path)
         return LoadedModel(module=module, sha256=file.sha256)
     if not pretrained:
         raise ModelError(
@@ -117,10 +118,22 @@ def _bare(spec: ModelSpec, *, plugins: bool) -> tuple[nn.Module, Path | None]:
         return _torchvision(name, spec, pretrained=pretrained), None
     if kind == "timm":
         return _timm(name, spec, pretrained=pretrained), None
+    if spec.source.startswith(f"{SCHEME}:"):
+        if spec.config is None:
+            raise ModelError(
+                f"model.source: {spec.source} was not followed to its config.json."
+            )
+        return build(Path(spec.config)), None
     architecture = _registered(spec.source, plugins=plugins)
     module = _built(architecture, spec)
     own = architecture.default_weights
     return module, None if own is None else own()
+
+
+def _state_for(spec: ModelSpec, file: WeightsFile) -> dict[str, Tensor]:
+    """Return the tensors of a file, as the network of the spec names them."""
+    state = read_state(file)
+    return without_counted_out(state) if spec.config is not None else state
 
 
 def _whole_file_reader(

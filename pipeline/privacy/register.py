@@ -22,7 +22,7 @@ SCHEMA = "affidavit.processing-register/1"
 #: What no configuration says.
 _OPEN_QUESTIONS = (
     "name and contact of the controller, and of the data protection officer",
-    "legal basis of each audit",
+    "legal basis of each audit whose spec declares none",
     "categories of persons behind the subject column",
     "recipients outside the organisation, and transfers to third countries",
 )
@@ -79,6 +79,7 @@ def _activity(spec: dict[str, Any], runs: int, subjects: int) -> dict[str, Any]:
         "subjects": subjects,
         "runs": runs,
         "model": spec["model"]["source"],
+        "legal_basis": spec.get("privacy", {}).get("legal_basis"),
         "retention": retention.value,
         "retention_days": RETENTION_DAYS[retention],
         "gallery": spec.get("privacy", {}).get("gallery"),

@@ -189,6 +189,8 @@ def rewrite_report(
         pruned = without_items(document, items)
         if pruned == document:
             return []
+        if pruned.get("privacy"):
+            pruned["privacy"]["erased_since"] += len(items)
         page = render_html(pruned, _pictures(services, run, pruned))
         contents = {"json": document_bytes(pruned), "html": page.encode()}
     else:

@@ -11,6 +11,7 @@ from typing import Any
 from ledger.entries import Action, Entry
 from ledger.errors import FormatError
 from pipeline.access.second_word import approvals_of
+from pipeline.access.threshold_change import audit_object
 from pipeline.deeds import record_deed
 from pipeline.labels import ClassNames
 from pipeline.privacy.erasing import require_known
@@ -20,6 +21,7 @@ from storage.erasures import erasures_of, holds_on, places_of
 from storage.items import find_items
 from storage.ledger_writer import read_entries
 from storage.manifests import find_location
+from storage.reviews import sign_offs_of
 from storage.runs import get_run, list_shards
 from storage.tables import ItemTable, RunTable
 
@@ -139,7 +141,7 @@ def _run(
 ) -> dict[str, Any]:
     obj = f"run/{run.id}"
     audit = str(run.spec["audit"])
-    approvals = approvals_of(services, f"audit/{audit.replace(' ', '_')}")
+    approvals = approvals_of(services, audit_object(audit))
     return {
         "run": run.id,
         "audit": audit,
@@ -171,6 +173,15 @@ def _run(
         },
         "items": [
             _item(services, run, item, index, exported=exported) for item in items
+        ],
+        "sign_offs": [
+            {
+                "verdict": row.verdict,
+                "signed_by": row.signed_by,
+                "signed_at": row.signed_at,
+                "ledger_index": index.of(obj, Action.REPORT_SIGNED),
+            }
+            for row in sign_offs_of(services.engine, run.id)
         ],
     }
 

@@ -4,9 +4,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from explain.kinds import IMAGE
+from explain.metrics.card import NO_BASELINE
 from explain.metrics.cards import MetricCard
 from pipeline.aggregation import MetricSummary
 from pipeline.item_row import KEEP_ACHIEVED, SCORE
+from pipeline.kinds.cards import KIND_CARDS
 from pipeline.reports.inputs import ReportInputs
 from pipeline.reports.wording import absence_sentence, title_of
 
@@ -45,7 +48,8 @@ def metric_parts(inputs: ReportInputs) -> list[dict[str, Any]]:
     parts: dict[str, dict[str, Any]] = {}
     for name, card in cards:
         for value in _values(name, card, inputs):
-            definition = _definition(card, value, _arguments(name, inputs))
+            arguments = _arguments(name, inputs)
+            definition = _definition(card, value, arguments, inputs)
             parts[value] = _part(value, inputs, definition, metric=name)
     # Values that no card declares still belong in the report.
     known = {*names, *parts, SCORE, KEEP_ACHIEVED}
@@ -85,11 +89,17 @@ def _values(
 
 
 def _definition(
-    card: MetricCard | None, value: str, arguments: Mapping[str, Any]
+    card: MetricCard | None,
+    value: str,
+    arguments: Mapping[str, Any],
+    inputs: ReportInputs,
 ) -> dict[str, Any]:
     if card is None:
         return {}
     document = card.document(arguments)
+    kind = str(inputs.plan.get("kind", IMAGE))
+    if kind in KIND_CARDS and document["baseline"] != NO_BASELINE:
+        document["baseline"] = f"a unit's own: {KIND_CARDS[kind].baseline}"
     return {
         "formula": card.formula,
         "source": card.source,

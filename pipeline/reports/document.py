@@ -5,21 +5,27 @@ The same inputs give the same document, and `document_bytes` the same bytes: no 
 is read here. Keys may be added later; those of `affidavit.report/1` stay.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from explain.kinds import IMAGE
 from explain.methods.card import MethodCard
-from ledger.canonical import canonical_bytes, sha256_hex
+from ledger.canonical import canonical_bytes
 from pipeline.gallery_choice import GalleryPick
 from pipeline.item_row import ItemRow
+from pipeline.reports.abridging import abridged
 from pipeline.reports.change import change_part
 from pipeline.reports.columns import column_parts, metric_parts
+from pipeline.reports.disparities import disparities_part
 from pipeline.reports.failed import failed_part
 from pipeline.reports.formats import count, number_of
 from pipeline.reports.inputs import ReportInputs
 from pipeline.reports.limits import limits_of
+from pipeline.reports.privacy import privacy_part
+from pipeline.reports.records import model_record_part, use_part
+from pipeline.reports.reviews import reverified_part, review_part, signatures_part
+from pipeline.reports.sections import sections_of
 from pipeline.reports.wording import reason_sentence, title_of
 
 SCHEMA = "affidavit.report/1"
@@ -27,7 +33,6 @@ SCHEMA = "affidavit.report/1"
 #: Longest lists in the document; what is left out is counted.
 LISTED_CLASSES = 50
 LISTED_SHARDS = 100
-LISTED_VALUES = 50
 
 #: What every stored explanation of this version means, in words.
 CONVENTIONS = (
@@ -37,6 +42,13 @@ CONVENTIONS = (
     "Equal values are taken in order of position, row by row.",
     "Positions whose value is zero or below are never kept.",
     "Metrics are computed from the map as stored, so that they can be recomputed.",
+)
+
+#: The same of items that are no images.
+UNIT_CONVENTIONS = (
+    "A map has a place for each unit of its item; nothing is enlarged.",
+    "A unit that is removed shows its own baseline.",
+    *CONVENTIONS[2:],
 )
 
 #: Facts of the plan that are no reader's business (folders of the machine that planned
@@ -58,8 +70,8 @@ def build_document(inputs: ReportInputs) -> JsonObject:
             f"expected at most {inputs.items_total} items, got "
             f"{inputs.counts.done} done and {inputs.counts.failed} failed"
         )
-    metrics = metric_parts(inputs)
-    return {
+    metrics, columns = metric_parts(inputs), column_parts(inputs)
+    document = {
         "schema": SCHEMA,
         "audit": inputs.audit,
         "run": _run(inputs),
@@ -69,14 +81,28 @@ def build_document(inputs: ReportInputs) -> JsonObject:
         "method": _method(inputs),
         "threshold": _threshold(inputs),
         "metrics": metrics,
-        "columns": column_parts(inputs),
+        "columns": columns,
         "change": change_part(inputs),
         "sanity": None if inputs.sanity is None else dict(inputs.sanity),
         "gallery": _gallery(inputs),
         "limits": limits_of(inputs, metrics),
         "evidence": _evidence(inputs),
         "spec": abridged(inputs.spec),
+        "use": use_part(inputs),
+        "model_record": model_record_part(inputs),
+        "groups": disparities_part((*metrics, *columns), _group_columns(inputs)),
+        "review": review_part(inputs),
+        "reverified": reverified_part(inputs),
+        "privacy": privacy_part(inputs),
+        "signatures": signatures_part(inputs),
     }
+    return document | {"sections": sections_of(document)}
+
+
+def _group_columns(inputs: ReportInputs) -> Sequence[str]:
+    columns = _section(inputs.spec, "data").get("columns")
+    groups = columns.get("groups") if isinstance(columns, Mapping) else None
+    return groups or ()
 
 
 def document_bytes(document: Mapping[str, Any]) -> bytes:
@@ -234,7 +260,9 @@ def _provenance(inputs: ReportInputs) -> JsonObject:
             "source": model.get("source"),
             "weights": model.get("weights"),
             "layer": inputs.plan.get("layer", model.get("layer")),
-            "preprocess": abridged(model.get("preprocess")),
+            "preprocess": abridged(model.get("preprocess"))
+            if _kind(inputs) == IMAGE
+            else None,
         },
         "digests": {
             "spec": inputs.digests.spec,
@@ -263,7 +291,7 @@ def _method(inputs: ReportInputs) -> JsonObject:
         "title": card.title if card else name,
         "formula": card.formula if card else None,
         "source": card.source if card else None,
-        "kind": inputs.plan.get("kind", IMAGE),
+        "kind": _kind(inputs),
         "map_kind": _map_kind(inputs, card),
         "signed": card.signed if card else None,
         "cost": card.cost if card else None,
@@ -271,8 +299,12 @@ def _method(inputs: ReportInputs) -> JsonObject:
     }
 
 
+def _kind(inputs: ReportInputs) -> str:
+    return str(inputs.plan.get("kind", IMAGE))
+
+
 def _map_kind(inputs: ReportInputs, card: MethodCard | None) -> str | None:
-    if inputs.plan.get("kind", IMAGE) != IMAGE:
+    if _kind(inputs) != IMAGE:
         return str(inputs.plan["map_kind"])
     return card.map_kind if card else None
 
@@ -287,7 +319,9 @@ def _threshold(inputs: ReportInputs) -> JsonObject:
         "source": card.source if card else None,
         "cost": card.cost if card else None,
         "rule": card.rule if card else None,
-        "conventions": list(CONVENTIONS),
+        "conventions": list(
+            CONVENTIONS if _kind(inputs) == IMAGE else UNIT_CONVENTIONS
+        ),
         "levels": list(inputs.levels),
     }
 
@@ -341,21 +375,11 @@ def _evidence(inputs: ReportInputs) -> JsonObject:
         "verify_command": ledger.verify_command,
         "anchors": list(ledger.anchors),
         "exposure_window_s": ledger.exposure_window_s if ledger.anchors else None,
+        "ledger_size": inputs.history.ledger_size,
+        "signed_size": inputs.history.signed_size,
     }
 
 
 def _section(spec: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     section = spec.get(name)
     return section if isinstance(section, Mapping) else {}
-
-
-def abridged(value: Any) -> Any:
-    """Return the value with long lists replaced by their length and digest."""
-    if isinstance(value, Mapping):
-        return {str(key): abridged(part) for key, part in value.items()}
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return value
-    parts = list(value)
-    if len(parts) > LISTED_VALUES:
-        return {"count": len(parts), "sha256": sha256_hex(canonical_bytes(parts))}
-    return [abridged(part) for part in parts]

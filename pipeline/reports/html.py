@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from pipeline.reports import change_plot, curve_plot, formats, fraction_plot, plots
 from pipeline.reports.inputs import Picture
+from pipeline.reports.sections import SECTIONS
 from pipeline.reports.wording import absence_sentence, reason_sentence, title_of
 
 #: The page may not be larger, in bytes.
@@ -49,6 +50,11 @@ SHOWN_ELSEWHERE = frozenset(
     }
 )
 
+#: Parts that reports of earlier versions do not have.
+_OF_LATER_VERSIONS: Mapping[str, Any] = dict.fromkeys(
+    ("use", "model_record", "groups", "review", "reverified", "privacy", "signatures")
+)
+
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -73,7 +79,8 @@ def render_html(
     page = ""
     for budget in (PICTURE_BYTES, 0):
         page = template.render(
-            report=document,
+            report={**_OF_LATER_VERSIONS, **document},
+            heads=_heads(document),
             pictures=_within(pictures or {}, budget, document),
             listed=LISTED,
             shown_elsewhere=SHOWN_ELSEWHERE,
@@ -87,6 +94,20 @@ def render_html(
         f"expected a page below {MOST_BYTES} bytes, got {len(page.encode())} without "
         "any picture; ask for fewer metrics or criteria"
     )
+
+
+def _heads(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the sections' heads; reports of earlier versions say nothing of them."""
+    return document.get("sections") or [
+        {
+            "number": number,
+            "name": name,
+            "title": title,
+            "has_records": None,
+            "says": None,
+        }
+        for number, (name, title) in enumerate(SECTIONS, start=1)
+    ]
 
 
 def _within(

@@ -10,6 +10,7 @@ from explain.metrics.cards import METRICS, MetricCard
 from explain.thresholds.cards import POLICIES, PolicyCard
 from pipeline.aggregation import ItemCounts, MetricSummary
 from pipeline.gallery_choice import Gallery
+from pipeline.reports.audit_facts import AuditHistory
 from pipeline.run_change import RunChange
 
 Verdict = Literal["pass", "fail", "incomplete", "inconclusive"]
@@ -178,6 +179,8 @@ class ReportInputs:
     breakdowns: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     #: One row a level of a policy that makes several masks; empty for the others.
     levels: Sequence[Mapping[str, Any]] = ()
+    #: What the audit's records say beside the run's own.
+    history: AuditHistory = field(default_factory=AuditHistory)
     #: Further limits that this run has, one sentence each.
     notes: Sequence[str] = ()
     metric_cards: Mapping[str, MetricCard] = field(default_factory=lambda: METRICS)

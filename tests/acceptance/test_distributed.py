@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One audit on real Redis, PostgreSQL and S3, with workers as processes."""
 
-import os
 import signal
 from collections import Counter
 from pathlib import Path
 
-import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -14,6 +12,7 @@ from storage.tables import ItemTable, LocationTable, ShardTable
 from tests.support.deployment import Deployment, deployed
 from tests.support.photographs import write_photographs, write_spec
 from tests.support.places import StorePlace
+from tests.support.processes import signal_tree
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -34,14 +33,6 @@ def _embedded_digest(folder: Path, spec: Path) -> str:
     assert answer.code == 0, answer.err
     assert answer.document["items"] == {"total": ITEMS, "done": ITEMS - 2, "failed": 2}
     return str(answer.document["result_digest"])
-
-
-def _signal_all(pids: tuple[int, ...], number: signal.Signals) -> None:
-    """Send a signal to processes and to everything that they started."""
-    for pid in pids:
-        parent = psutil.Process(pid)
-        for process in [parent, *parent.children(recursive=True)]:
-            os.kill(process.pid, number)
 
 
 def test_two_workers_agree_with_one_process_even_when_one_is_killed(
@@ -67,9 +58,11 @@ def test_two_workers_agree_with_one_process_even_when_one_is_killed(
         assert len(workers) == 2, f"both workers should have had shards: {workers}"
 
         # Held still until everything is queued, so that the kill cannot come too late.
-        _signal_all((first.pid, second.pid), signal.SIGSTOP)
+        for worker in (first, second):
+            signal_tree(worker.pid, signal.SIGSTOP)
         again = deployment.call("submit", str(spec), "--json").document["run"]
-        _signal_all((first.pid, second.pid), signal.SIGCONT)
+        for worker in (first, second):
+            signal_tree(worker.pid, signal.SIGCONT)
         killed = _kill_at_work(deployment, again, first.pid)
         document = deployment.wait_for_state(again, "done", "incomplete")
         assert document["state"] == "done", deployment.logs()
@@ -102,7 +95,7 @@ def _kill_at_work(deployment: Deployment, run: str, pid: int) -> bool:
     deployment.wait_until(
         holds_a_shard, "worker cpu-1 never claims a shard", every_s=0.01
     )
-    _signal_all((pid,), signal.SIGKILL)
+    signal_tree(pid, signal.SIGKILL)
     held = holds_a_shard()
     engine.dispose()
     return held

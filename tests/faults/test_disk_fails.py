@@ -38,9 +38,7 @@ def test_the_disk_of_the_folder_store_is_full(
         assert worker is not None
         disk.fill(worker.pid)
         own.wait_until(
-            lambda: any(
-                shard.error == "StoreUnavailableError" for shard in own.shards(run)
-            ),
+            lambda: any(shard.error in disk.errors for shard in own.shards(run)),
             "no shard notices that the disk is full",
         )
         assert own.done(run) < SHARDS, "everything was stored before the disk was full"

@@ -20,7 +20,8 @@ from storage.runs import resume_run, stop_run
 from storage.states import RunState, ShardState
 from tests.support.fault_audit import SHARDS, undisturbed
 from tests.support.fault_deployment import LEASE_S
-from tests.support.fault_rig import FaultRig, signal_tree
+from tests.support.fault_rig import FaultRig
+from tests.support.processes import signal_tree
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -111,6 +111,11 @@ def test_aggregates_are_those_of_the_json_report(exported: Workspace) -> None:
                 assert row["interval_high"] == interval["high"]
                 seen += 1
     assert seen >= 8
+    for level in document["threshold"]["levels"]:
+        row = rows["energy_retained", "level", repr(level["keep_requested"])]
+        assert (row["n"], row["mean"]) == (level["n"], level["energy_retained"])
+        assert row["interval_low"] == level["interval"]["low"]
+    assert sum(key[1] == "level" for key in rows) == 4
 
 
 def test_the_page_shows_the_same_numbers(exported: Workspace) -> None:
@@ -129,6 +134,8 @@ def test_the_page_shows_the_same_numbers(exported: Workspace) -> None:
         assert level["energy_retained"] in shown
     assert "By explained class" in page
     assert "By site" in page
+    assert re.search(r'<svg class="plot levels"', page)
+    assert page.count("</dt><dd>studentised bootstrap") >= 1
 
 
 def test_items_add_up_to_the_aggregates(exported: Workspace) -> None:

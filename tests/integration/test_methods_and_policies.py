@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from explain.kinds import IMAGE
 from explain.methods.cards import METHODS
 from explain.numpy_maps import dequantise, mask_from_cut, upsample
 from explain.thresholds.cards import POLICIES
@@ -99,7 +100,7 @@ def run(place: Workspace, **sections: Any) -> tuple[dict[str, Any], list[Any]]:
     return document, rows
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [n for n, c in METHODS.items() if IMAGE in c.kinds])
 def test_every_method_runs_from_a_spec(workspace: Workspace, name: str) -> None:
     """Each method explains photographs end to end, and its numbers are finite."""
     attends = METHODS[name].needs_attention
@@ -122,7 +123,13 @@ def test_every_method_runs_from_a_spec(workspace: Workspace, name: str) -> None:
     assert report["method"]["title"] == METHODS[name].title
 
 
-@pytest.mark.parametrize("name", sorted(set(POLICIES) - {"calibrated", "learned"}))
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        {name for name, card in POLICIES.items() if IMAGE in card.kinds}
+        - {"calibrated", "learned"}
+    ),
+)
 def test_every_policy_runs_from_a_spec(workspace: Workspace, name: str) -> None:
     """Each policy cuts real maps, and its masks can be had from the artifact alone."""
     document, rows = run(

@@ -5,8 +5,6 @@ A supervisor starts a worker again when its main process has ended, as Kubernete
 systemd do. After every fault the same must hold: `FaultRig.require_exact`.
 """
 
-import os
-import signal
 import threading
 import time
 from collections import Counter
@@ -251,13 +249,3 @@ def _command_line(process: psutil.Process) -> list[str]:
         return list(process.cmdline())
     except psutil.Error:
         return []
-
-
-def signal_tree(pid: int, number: signal.Signals) -> None:
-    """A process and everything that it started get the signal."""
-    try:
-        parent = psutil.Process(pid)
-        for process in [parent, *parent.children(recursive=True)]:
-            os.kill(process.pid, number)
-    except (psutil.NoSuchProcess, ProcessLookupError):
-        return

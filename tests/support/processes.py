@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real programs as subprocesses: started, watched, stopped and killed by their pid."""
 
+import contextlib
 import os
 import random
 import signal
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+
+import psutil
 
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 15.0
@@ -158,6 +161,15 @@ def running(process: ManagedProcess) -> Iterator[ManagedProcess]:
         yield process
     finally:
         process.stop()
+
+
+def signal_tree(pid: int, number: signal.Signals) -> None:
+    """A process and what it started, as far as they are there, get the signal."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(pid)
+        for process in [parent, *parent.children(recursive=True)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
 
 
 def tell_reaper(change: int) -> None:

@@ -65,6 +65,7 @@ class RowsKind:
         name="table",
         title="rows",
         map_kind="columns",
+        even=True,
         default_method="gradient_x_input",
         home=("tests.support.rows_kind", "RowsKind"),
         suffixes=(".json",),

@@ -23,6 +23,8 @@ class SmallDisk(Protocol):
     """A folder whose disk can be filled and freed."""
 
     folder: Path
+    #: What attempts at a shard fail with that have no room.
+    errors: frozenset[str]
 
     def fill(self, *writers: int) -> None:
         """No byte more can be stored by those processes."""
@@ -36,6 +38,7 @@ class MountedDisk:
     """A file system in memory, filled to its last block by a file."""
 
     folder: Path
+    errors: frozenset[str] = frozenset({"StoreUnavailableError"})
 
     def fill(self, *_writers: int) -> None:
         """See `SmallDisk.fill`; it is full for everybody."""
@@ -57,9 +60,13 @@ class MountedDisk:
 
 @dataclass(kw_only=True)
 class LimitedWriters:
-    """A folder like any other, whose writers may write no more than a few bytes."""
+    """A folder like any other, whose writers may write no more than a few bytes.
+
+    That holds for their temporary files as well, so a shard fails before it is stored.
+    """
 
     folder: Path
+    errors: frozenset[str] = frozenset({"StoreUnavailableError", "OSError"})
     _limited: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def fill(self, *writers: int) -> None:

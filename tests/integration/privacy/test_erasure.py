@@ -117,6 +117,7 @@ def test_an_erasure_reaches_everything_and_the_evidence_holds(
     # The report's lists, and the identity.
     report = next(workspace.objects.rglob("report*.json")).read_text()
     shown = json.loads(report)["gallery"]["entries"]
+    assert json.loads(report)["privacy"]["erased_since"] > 0
     assert shown
     assert not {0, 3} & {entry["item_index"] for entry in shown}
     assert call_with(workspace, f"{ANNA}\n", "subject", "find").code == 2

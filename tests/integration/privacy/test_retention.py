@@ -60,8 +60,10 @@ def test_a_day_too_early_is_refused(workspace: Workspace) -> None:
 
 
 def test_what_is_due_goes_and_the_run_still_verifies(workspace: Workspace) -> None:
-    """Items, manifest and objects are gone; the row and its evidence stay."""
+    """Items, manifest, objects and comments are gone; the row's evidence stays."""
     run = _ended(workspace, 2193)
+    said = ("--verdict", "reject", "--comment", "As Ms Roe asked.")
+    assert workspace.call("sign-off", run, *said).code == 0
     foreseen = workspace.call("purge", "--dry-run", "--json").document
     assert [one["run"] for one in foreseen["runs"]] == [run]
     assert len(workspace.rows("items")) == 6
@@ -71,9 +73,11 @@ def test_what_is_due_goes_and_the_run_still_verifies(workspace: Workspace) -> No
     assert [p for p in workspace.objects.rglob("*") if p.is_file()] == []
     for path in workspace.home.glob("affidavit.db*"):
         assert b"photos/0000.png" not in path.read_bytes()
+        assert b"Ms Roe" not in path.read_bytes()
     verdict = workspace.call("verify", run, "--json")
     assert verdict.code == 0, verdict.out
     assert verdict.document["purged"] is True
+    assert verdict.document["sign_offs"][0]["verdict"] == "reject"
     assert workspace.call("purge", run).code == 2
     with contextlib.closing(sqlite3.connect(workspace.database)) as connection:
         connection.execute("UPDATE runs SET result_digest = ?", ("0" * 64,))

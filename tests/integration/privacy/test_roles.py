@@ -45,6 +45,8 @@ TABLE: dict[tuple[str, ...], str] = {
     ("report", "none", "--export", "there"): "reviewer",
     ("report", "none", "--bundle", "b.zip"): "auditor",
     ("verify", "none"): "reviewer auditor dpo",
+    ("reverify", "none"): "reviewer auditor",
+    ("sign-off", "none", "--verdict", "accept"): "reviewer",
     ("evidence", "none", "-o", "e.zip"): "auditor",
     ("log",): "reviewer auditor dpo",
     ("log", "--export", "log.csv"): "auditor",
@@ -270,6 +272,29 @@ def test_without_principals_there_is_one_operator(tmp_path: Path) -> None:
     assert "no principals" in access["says"]
 
 
+def test_nobody_signs_off_a_run_of_their_own(tmp_path: Path) -> None:
+    """A reviewer who also submits is refused; another one signs, and is named."""
+    workspace = Workspace(folder=tmp_path / "work").lay_out(2)
+    assert workspace.call("init").code == 0
+    boss = workspace.call("principal", "add", "boss", "--role", "admin", "--json")
+    admin = _as(workspace, boss.document["token"])
+    people = {}
+    for name, roles in (("sue", ("submitter", "reviewer")), ("rex", ("reviewer",))):
+        flags = [word for role in roles for word in ("--role", role)]
+        made = admin.call("principal", "add", name, *flags, "--json").document
+        people[name] = _as(workspace, made["token"])
+    people["sue"].run(workspace.write_spec())
+    accept = ("sign-off", "latest", "--verdict", "accept", "--json")
+    own = people["sue"].call(*accept)
+    assert own.document["error"]["kind"] == "access_refused"
+    assert "a run that they made" in own.err
+    assert people["rex"].call(*accept).document["signed_by"] == "principal/rex"
+    (signed,) = [e for e in _entries(workspace) if e["action"] == "report:signed"]
+    assert signed["actor"] == "principal/rex"
+    again = people["rex"].call("reverify", "latest", "--fraction", "1", "--json")
+    assert again.document["verdict"] == "agrees", again.err
+
+
 def test_a_changed_threshold_needs_a_second_principal(tmp_path: Path) -> None:
     """The submitter's change waits for a reviewer's word, which counts once."""
     workspace = Workspace(folder=tmp_path / "work").lay_out(2)
@@ -299,6 +324,12 @@ def test_a_changed_threshold_needs_a_second_principal(tmp_path: Path) -> None:
     assert people["rex"].call("request", "approve", request["request"]).code == 0
     assert people["sue"].call("run", changed, "--json").code == 0
     assert len(workspace.rows("runs")) == 3
+    people["rex"].call("report", "latest", "--out", "out")
+    history = json.loads((workspace.folder / "out" / "report.json").read_text())
+    (_first, second) = history["model_record"]["thresholds"]
+    assert second["approval"]["approved_by"] == "principal/rex"
+    assert second["approval"]["requested_by"] == "principal/sue"
+    assert second["parameters"]["keep"] == 0.3
     back = people["sue"].call("run", workspace.write_spec(), "--json")
     assert back.document["error"]["kind"] == "access_refused"
     actions = [entry["action"] for entry in _entries(workspace)]

@@ -32,6 +32,8 @@ CHANGED: dict[str, dict[str, Any]] = {
     "confidence_retained": {"baseline": "imputation"},
     "sufficiency": {"baseline": "mean"},
     "comprehensiveness": {"baseline": "noise"},
+    "fidelity_plus": {"baseline": "mean"},
+    "fidelity_minus": {"baseline": "blur"},
     "max_sensitivity": {"radius": 0.05, "samples": 3},
     "avg_sensitivity": {"radius": 0.05, "samples": 2},
     "relative_stability": {"samples": 2, "floor": 0.1},

@@ -14,6 +14,7 @@ from explain.errors import (
     InvalidTargetError,
     UnsupportedLayerError,
 )
+from explain.kinds import IMAGE
 from explain.maps import dequantise, quantise, upsample
 from explain.methods import METHODS, create_method
 from explain.methods.cam_cards import CAM_CARDS
@@ -98,7 +99,12 @@ def state(model: nn.Module) -> list[Any]:
     ],
 )
 @pytest.mark.parametrize(
-    "name", [name for name, card in METHODS.items() if not card.needs_attention]
+    "name",
+    [
+        name
+        for name, card in METHODS.items()
+        if not card.needs_attention and IMAGE in card.kinds
+    ],
 )
 def test_the_model_is_given_back_on_every_path(
     name: str, where: str, error: type[Exception] | None

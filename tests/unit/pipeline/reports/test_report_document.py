@@ -53,6 +53,14 @@ def test_the_report_has_all_its_sections(make_inputs: MakeInputs) -> None:
         "limits",
         "evidence",
         "spec",
+        "sections",
+        "use",
+        "model_record",
+        "groups",
+        "review",
+        "reverified",
+        "privacy",
+        "signatures",
     }
 
 

@@ -232,5 +232,7 @@ def _translate(name: str) -> Iterator[None]:
         NotImplementedError,
         RuntimeError,
         OSError,
+        # A local header whose name is no text, or an offset before the file.
+        ValueError,
     ) as exc:
         raise DamagedBundleError(f"{name} is damaged: {exc}") from exc

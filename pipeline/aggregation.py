@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.breakdown import Breakdown, Chunk, Part
 from pipeline.gallery_choice import DEFAULT_RANKINGS, Gallery, GalleryPicker, Ranking
+from pipeline.group_outcomes import GroupOutcomes
 from pipeline.item_counts import ItemCounts
 from pipeline.item_row import KEEP_ACHIEVED, SCORE, ItemRow
 from pipeline.metric_summary import MetricSummary, summarise, summary_of
@@ -61,6 +62,7 @@ class Aggregate:
         }
         #: Every value of each group column, also of items that all failed.
         self._members: dict[str, set[Part]] = {f"group:{g}": set() for g in groups}
+        self._outcomes = GroupOutcomes(groups)
         self._waiting: list[ItemRow] = []
         self._last_index = -1
         self._status: Counter[str] = Counter()
@@ -89,6 +91,7 @@ class Aggregate:
             )
         self._last_index = row.item_index
         self._status[row.status] += 1
+        self._outcomes.add(row)
         for group in self._groups:
             if group in row.groups:
                 self._members[f"group:{group}"].add(row.groups[group])
@@ -155,6 +158,7 @@ class Aggregate:
             predicted_classes=dict(self._predicted_classes),
             labelled_classes=dict(self._labelled_classes),
             correct_classes=dict(self._correct_classes),
+            groups=self._outcomes.found(),
         )
 
     def summaries(self) -> dict[str, MetricSummary]:

@@ -67,7 +67,7 @@ def _leave_out_kind(content: dict[str, Any], plan: "RunPlan") -> None:
 
     Files beside the weights enter by their digests, as they may lie anywhere.
     """
-    for name in ("tokenizer", "encoding"):
+    for name in ("tokenizer", "encoding", "config"):
         del content["model"][name]
     data, columns = content["data"], content["data"]["columns"]
     for name, usual in (("text", None), ("features", []), ("id", None), ("step", None)):

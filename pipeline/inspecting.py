@@ -17,6 +17,7 @@ from explain.methods import METHODS, create_method, resolve_tap
 from explain.self_test import Check, first_checks, second_checks
 from pipeline.errors import ModelError, SpecError
 from pipeline.kind_inspecting import KindInspection, inspected_kind
+from pipeline.models.folder_files import with_folder_files
 from pipeline.models.loading import load_model, shown_model
 from pipeline.services import Services
 from pipeline.spec import ModelSpec
@@ -109,15 +110,18 @@ def inspect_model(
         spec = ModelSpec(source=source, weights=weights)
     except ValueError as exc:
         raise SpecError(
-            f"'{source}' names no network; expected torchvision:NAME, timm:NAME or a "
-            "registered architecture."
+            f"'{source}' names no network; expected torchvision:NAME, timm:NAME, "
+            "transformers:FOLDER or a registered architecture."
         ) from exc
     plugins = services.settings.plugins
+    here = Path.cwd()
+    roots = services.roots(here)
+    spec = with_folder_files(spec, base=here, roots=roots)
     with trust_recorded(services, source):
-        if weights is None:
+        if spec.weights is None:
             loaded = shown_model(spec, plugins=plugins)
         else:
-            path = services.roots(Path.cwd()).resolve(weights, base=Path.cwd())
+            path = roots.resolve(spec.weights, base=here)
             loaded = load_model(spec, weights=path, plugins=plugins)
     module = loaded.module
     found = inspected_kind(module, source, loaded.sha256 or None)

@@ -2,7 +2,9 @@
 """How many items of a run ended how."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from pipeline.group_outcomes import GroupOutcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,8 @@ class ItemCounts:
     predicted_classes: Mapping[int, int]
     labelled_classes: Mapping[int, int]
     correct_classes: Mapping[int, int]
+    #: By group column and group.
+    groups: Mapping[str, Mapping[str, GroupOutcome]] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> float | None:

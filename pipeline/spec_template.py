@@ -16,6 +16,7 @@ model:
   classes: imagenet                 # imagenet, [a, list], or a file with a name a line
   arguments: {}                     # passed to the architecture, e.g. {num_classes: 10}
   tokenizer: null                   # tokenizer.json of a network of texts
+  config: null                      # config.json of transformers:FOLDER
   encoding: null                    # how a table's columns become inputs (JSON)
   preprocess:
     resize: 256                     # shorter side in pixels, [height, width], or null

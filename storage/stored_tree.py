@@ -46,6 +46,7 @@ class StoredTree:
         """Nothing is read yet."""
         self._session = session
         self._tiles: dict[tuple[int, int], dict[int, bytes]] = {}
+        self._roots: dict[tuple[int, int], bytes] = {}
 
     def inclusion_proof(self, index: int, size: int) -> tuple[bytes, ...]:
         """Return the path of one entry to the root over the first `size`.
@@ -71,6 +72,15 @@ class StoredTree:
         Raises:
             BrokenLedgerError: one of them is missing.
         """
+        if high - low < TILE_WIDTH:
+            return self._computed(low, high)
+        # Proofs of neighbours share these, and each takes many hashes.
+        found = self._roots.get((low, high))
+        if found is None:
+            found = self._roots[low, high] = self._computed(low, high)
+        return found
+
+    def _computed(self, low: int, high: int) -> bytes:
         width = high - low
         if width & (width - 1):
             middle = low + split_at(width)

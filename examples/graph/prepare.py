@@ -148,12 +148,12 @@ def chosen(found: list[Molecule]) -> tuple[list[Molecule], list[Molecule]]:
     """Return molecules to train on and to audit, both classes alike, seeded."""
     order = np.random.default_rng(SEED).permutation(len(found))
     train: list[Molecule] = []
-    audit: list[Molecule] = []
+    audited: list[list[Molecule]] = []
     for label in (0, 1):
         of_class = [found[place] for place in order if found[place].label == label]
-        audit += of_class[:AUDITED]
+        audited.append(of_class[:AUDITED])
         train += of_class[AUDITED : AUDITED + TRAINED]
-    return train, audit
+    return train, [one for pair in zip(*audited, strict=True) for one in pair]
 
 
 def trained(train: list[Molecule]) -> nn.Module:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from explain.errors import InvalidInputError, UnsupportedModelError
 from explain.gates import GatedNetwork
 from explain.text.content import NO_WORD, TextTokens
-from explain.text.passes import ROWS, Pass, grouped, in_order, passes
+from explain.text.passes import Pass, grouped, in_order, passes
 from explain.text.words import over_tokens
 
 
@@ -53,14 +53,11 @@ class TextNetwork(GatedNetwork):
         network: nn.Module,
         texts: Sequence[TextTokens],
         rules: TokenRules,
-        *,
-        rows: int = ROWS,
     ) -> None:
         super().__init__([text.units for text in texts])
         self.network = network
         self.texts = tuple(texts)
         self.rules = rules
-        self._rows = rows
         self._embedding = embedding_of(network)
         weight = self._embedding.weight
         self._refuse_strange_tokens(len(weight))
@@ -82,9 +79,7 @@ class TextNetwork(GatedNetwork):
 
     def only(self, item: int) -> "TextNetwork":
         """Return the network over that text alone; its numbers are the same there."""
-        return TextNetwork(
-            self.network, self.texts[item : item + 1], self.rules, rows=self._rows
-        )
+        return TextNetwork(self.network, self.texts[item : item + 1], self.rules)
 
     def forward(self, gates: Tensor) -> Tensor:
         """Return the logits of the texts seen through the gates.
@@ -121,7 +116,7 @@ class TextNetwork(GatedNetwork):
             )
         self.item_of_rows(len(gates))
         copies = len(gates) // len(self.texts)
-        return list(passes(self._groups, copies, self._rows))
+        return list(passes(self._groups, copies))
 
     def run(self, each: Pass, gates: Tensor) -> Tensor:
         """Return the logits of a pass's rows that count, (used, K)."""

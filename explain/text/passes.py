@@ -2,9 +2,9 @@
 """Forward passes of one shape, so that a text's numbers do not depend on others'.
 
 Kernels give other last bits at other shapes. So a window is padded to the next of a
-few lengths, and goes through the network with a fixed number of rows, of which those
-that are not needed repeat one that is. A text then has the same numbers in whatever
-batch it comes, with whatever texts beside it.
+few lengths, and goes through the network with a number of rows that depends on that
+length alone; rows that are not needed repeat one that is. A text then has the same
+numbers in whatever batch it comes, with whatever texts beside it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from explain.text.content import NO_WORD, TextTokens, Window
 
-#: Windows in a pass. Few, so that texts of several lengths waste little; more would
-#: gain nothing on a CPU.
-ROWS = 8
+#: Tokens of a pass. Few on a CPU, so that texts of several lengths waste little, where
+#: more would gain little; many on a GPU, which is idle otherwise.
+CPU_TOKENS, GPU_TOKENS = 128, 2048
 #: The shortest padded length; from there each is half as long again or twice.
 SHORTEST = 16
 
@@ -31,6 +31,12 @@ def padded_length(tokens: int, limit: int) -> int:
         power = length & (length - 1) == 0
         length = length * 3 // 2 if power else length * 4 // 3
     return max(tokens, min(length, limit))
+
+
+def rows_of(length: int, device: torch.device) -> int:
+    """Return how many windows of a padded length go through the network at once."""
+    tokens = CPU_TOKENS if device.type == "cpu" else GPU_TOKENS
+    return max(1, tokens // length)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,13 +120,14 @@ def _group(
     )
 
 
-def passes(groups: Sequence[Group], copies: int, rows: int) -> Iterator[Pass]:
+def passes(groups: Sequence[Group], copies: int) -> Iterator[Pass]:
     """Yield the passes that show every window through each copy's gates.
 
     Rows that count come in the order of the groups, of their windows, of the copies.
     """
     for group in groups:
         device = group.tokens.device
+        rows = rows_of(group.tokens.shape[1], device)
         windows = torch.arange(len(group.items), device=device)
         windows = windows.repeat_interleave(copies)
         items = torch.tensor(group.items, device=device)

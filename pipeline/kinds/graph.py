@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from explain.graphs.gated import GraphNetwork
 
+_LEGEND = "warm for it, cool against it, outlined what is kept"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphKind:
@@ -104,7 +106,7 @@ class GraphKind:
     def draw(self, unit_map: UnitMap, record: Record | None) -> list[Picture]:
         """Return the graph with its importance; without the graph, the values alone."""
         values, kept = unit_map.values[0], unit_map.mask[0]
-        title = f"Importance for {unit_map.target}" if unit_map.target else "Importance"
+        title = f"Importance for {unit_map.target or 'the class'}: {_LEGEND}"
         if record is not None:
             try:
                 document = document_of(record)

@@ -22,6 +22,7 @@ from pipeline.reports.failed import failed_part
 from pipeline.reports.formats import count, number_of
 from pipeline.reports.inputs import ReportInputs
 from pipeline.reports.limits import limits_of
+from pipeline.reports.outcomes import outcomes_part
 from pipeline.reports.privacy import privacy_part
 from pipeline.reports.records import model_record_part, use_part
 from pipeline.reports.reviews import reverified_part, review_part, signatures_part
@@ -90,7 +91,12 @@ def build_document(inputs: ReportInputs) -> JsonObject:
         "spec": abridged(inputs.spec),
         "use": use_part(inputs),
         "model_record": model_record_part(inputs),
-        "groups": disparities_part((*metrics, *columns), _group_columns(inputs)),
+        "groups": disparities_part((*metrics, *columns), _group_columns(inputs))
+        | {
+            "outcomes": outcomes_part(
+                inputs.counts.groups, independent=not _has_subjects(inputs)
+            )
+        },
         "review": review_part(inputs),
         "reverified": reverified_part(inputs),
         "privacy": privacy_part(inputs),
@@ -103,6 +109,11 @@ def _group_columns(inputs: ReportInputs) -> Sequence[str]:
     columns = _section(inputs.spec, "data").get("columns")
     groups = columns.get("groups") if isinstance(columns, Mapping) else None
     return groups or ()
+
+
+def _has_subjects(inputs: ReportInputs) -> bool:
+    columns = _section(inputs.spec, "data").get("columns")
+    return isinstance(columns, Mapping) and columns.get("subject") is not None
 
 
 def document_bytes(document: Mapping[str, Any]) -> bytes:

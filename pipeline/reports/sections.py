@@ -52,7 +52,14 @@ Said = tuple[bool, str]
 
 
 def _verdict(document: Document) -> Said:
-    return True, document["verdict"]["sentence"]
+    if not document["verdict"]["criteria"]:
+        return False, (
+            "The audit sets no criteria, so this report gives numbers and no verdict."
+        )
+    return True, (
+        "Each criterion was set in the audit before the run began. All of them must "
+        "hold."
+    )
 
 
 def _use(document: Document) -> Said:
@@ -138,7 +145,8 @@ def _groups(document: Document) -> Said:
             "No records: the audit names no group column (data.columns.groups), so "
             "nothing is known here of differences between groups."
         )
-    compared = [gap for gap in groups["gaps"] if gap["gap"] is not None]
+    both = (*groups["gaps"], *groups["outcomes"])
+    compared = [one for one in both if one["gap"] is not None]
     if not compared:
         return False, (
             "No two groups have enough values to be compared: it takes "

@@ -137,7 +137,10 @@ def _open_parquet(file: Path, where: str) -> pq.ParquetFile:
     try:
         # Pages are read as they are needed instead of whole row groups.
         return pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
-    except (pa.ArrowException, OSError) as exc:
+    except UnicodeDecodeError:
+        # Names of columns; the cause would quote them.
+        raise SourceError(f"{where} is not a Parquet file that can be read.") from None
+    except (pa.ArrowException, OSError, ValueError) as exc:
         raise SourceError(f"{where} is not a Parquet file that can be read.") from exc
 
 

@@ -2,12 +2,17 @@
 """Each parser answers whatever a stranger hands it, in the words that it documents."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import BundleError
+from pipeline.errors import SourceError
+from pipeline.paths import AllowedRoots
+from pipeline.sources.table import TableSource
+from pipeline.spec import ColumnsSpec
 from tests.fuzz import targets
 from tests.fuzz.seeds import KEY, bundle_members, flattened, seeds, unflattened, zipped
 from tests.fuzz.targets import TARGETS
@@ -86,3 +91,23 @@ def test_a_target_that_crashes_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("tests.fuzz.targets.Entry.parse", crash)
     with pytest.raises(KeyError):
         TARGETS["entry"](b"{}")
+
+
+def test_a_local_name_that_is_no_text_is_a_damaged_bundle() -> None:
+    """Found by atheris: zipfile decodes the name in front of each member again."""
+    data = bytearray(zipped(bundle_members()))
+    name = b"artifacts/runs/r1/0.parquet"
+    local = data.rindex(b"PK\x03\x04", 0, data.index(name))
+    data[local + 7] |= 0x08  # the name is UTF-8
+    data[data.index(name)] = 0xFF
+    TARGETS["zip"](bytes(data))
+    assert "damaged" in _verdict(bytes(data))
+
+
+def test_a_column_name_that_is_no_text_is_a_source_error(tmp_path: Path) -> None:
+    """Found by atheris: pyarrow decodes the names of columns when it opens a file."""
+    path = tmp_path / "items.parquet"
+    path.write_bytes(seeds()["parquet"][0].replace(b"who", b"\xffho"))
+    source = TableSource(path, ColumnsSpec(), AllowedRoots((tmp_path,)))
+    with pytest.raises(SourceError, match="not a Parquet file"):
+        next(source.items())

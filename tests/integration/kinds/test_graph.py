@@ -115,6 +115,7 @@ def test_the_example_runs_and_finds_the_alert(
         _run(capsys, "report", "latest", "--out", str(tmp_path / "out"))
         page = (tmp_path / "out" / "report.html").read_text()
         assert "A graph of " in page
+        assert "Importance for alert: warm for it" in page
         assert '<line x1="' in page
         assert ">Br<" in page or ">N<" in page
         shown = _run(capsys, "show", "latest", "0")
@@ -258,6 +259,37 @@ def test_what_is_wrong_with_a_graph_is_a_reason(
     assert "pointing_game" not in results[0].metrics
 
 
+def test_a_manifest_names_graph_files(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With labels and masks in its columns; the same graphs as lines say the same."""
+    source = _lines(folder, 3, edge_truth=[1, 0, 0, 0, 0, 0])
+    lines = (folder / source).read_text().splitlines()
+    rows = ["uri,label,marks"]
+    for number, line in enumerate(lines):
+        document = json.loads(line)
+        document["edge_truth"] += [0] * number
+        (folder / f"{number}.json").write_text(json.dumps(document))
+        rows.append(f"{number}.json,{number},{number}.json")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    spec = _spec(
+        folder,
+        "manifest.csv",
+        data={"columns": {"uri": "uri", "label": "label", "mask": "marks"}},
+        explain={"method": "gradient_x_input", "target": "label"},
+        metrics=["average_precision"],
+    )
+    assert _run(capsys, "run", str(spec))["items"]["done"] == 3
+    results = _results(folder / "home")
+    assert [r.target for r in results] == [0, 1, 2]
+    assert all("average_precision" in r.metrics for r in results)
+    explain = {"method": "gradient_x_input", "target": 0}
+    by_line = _spec(folder, source, explain=explain, metrics=[])
+    _run(capsys, "run", str(by_line), "--home", str(folder / "lines"))
+    first = _results(folder / "lines")[0]
+    assert (first.map_bytes, first.target) == (results[0].map_bytes, 0)
+
+
 def test_a_graph_without_edges_has_nodes_to_rank(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -285,7 +317,7 @@ def test_nothing_of_a_graph_is_in_what_is_kept_of_persons(
         for seed in range(4):
             graph = random_graph(6, 7, seed=seed)
             labels = [f"Secret{place}" for place in range(6)]
-            row = document_of(graph, node_labels=labels, who=f"Person{seed}")
+            row = document_of(graph, node_labels=labels, who=f"Ellinor{seed}")
             stream.write(json.dumps(row) + "\n")
     spec = _spec(folder, "patients.jsonl", data={"columns": {"subject": "who"}})
     _run(capsys, "run", str(spec))
@@ -296,7 +328,7 @@ def test_nothing_of_a_graph_is_in_what_is_kept_of_persons(
     assert len(objects) > 2
     for file in [*objects, folder / "out" / "report.html"]:
         assert b"Secret" not in file.read_bytes(), file
-        assert b"Person" not in file.read_bytes(), file
+        assert b"Ellinor" not in file.read_bytes(), file
 
 
 def test_labels_of_nodes_are_escaped(

@@ -266,7 +266,7 @@ def test_each_bad_row_fails_alone_with_its_reason(
         (
             "audit.yaml",
             {"data": {"columns": {"features": ["incom_thousands"]}}},
-            "Did you mean 'income_thousands'",
+            "did you mean 'income_thousands'",
         ),
         (
             "audit.yaml",
@@ -308,6 +308,19 @@ def test_a_hopeless_audit_is_refused_in_one_sentence(
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_a_column_that_the_table_lacks_is_named(
+    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The nearest one of the file is offered."""
+    text = (demo / "decisions.csv").read_text().replace("cosigner", "co_signer", 1)
+    (demo / "renamed.csv").write_text(text)
+    path = changed(demo, "audit.yaml", tmp_path, data={"source": "renamed.csv"})
+    assert run_command(["run", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert "has no column 'cosigner'" in error
+    assert "Did you mean 'co_signer'?" in error
 
 
 def test_an_encoding_of_other_rows_is_refused(

@@ -302,11 +302,13 @@ def test_the_example_runs_and_shows_its_words(
         for line in (tmp_path / "demo" / "messages.jsonl").read_text().splitlines()
     ]
     assert page.count('<figure class="drawn"') == 4
-    longest = max("".join(messages).replace("?", " ").split(), key=len)
+    longest = max(
+        " ".join(messages).replace("?", " ").replace(".", " ").split(), key=len
+    )
     assert longest in page
     for row in results(tmp_path / "home"):
         # IG is complete: the sum of the map is f(text) - f(text of padding).
-        assert row.metrics["completeness_residual"] < 0.05, row.metrics
+        assert row.metrics["completeness_residual_relative"] < 0.1
 
 
 def test_the_example_says_which_package_is_missing(
@@ -319,3 +321,31 @@ def test_the_example_says_which_package_is_missing(
     monkeypatch.setattr(prepare, "find_spec", lambda _name: None)
     assert prepare.main([str(tmp_path)]) == 2
     assert "pip install 'affidavit[text-demo]'" in capsys.readouterr().err
+
+
+def test_a_folder_of_transformers_is_inspected(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`affidavit inspect` says that the network takes texts, and by which methods."""
+    assert (folder / "net").is_dir()
+    found = run(capsys, "inspect", "transformers:net")
+    assert (found["kind"], found["units"]) == ("text", "words")
+    assert found["weights"] is not None
+    assert "text_generic_attention" in found["methods"]
+
+
+def test_a_folder_of_files_is_audited_against_its_labels(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each .txt is a text, its subfolder its label; other files are no items."""
+    for label, text in (("for", "the film was good"), ("against", "the film was bad")):
+        (folder / "texts" / label).mkdir(parents=True)
+        (folder / "texts" / label / "a.txt").write_text(text)
+    (folder / "texts" / "for" / "notes.md").write_text("no text to explain")
+    data = {"kind": "text", "source": "texts", "options": {"limit": 32}}
+    spec = spec_of(
+        folder, "", data=data, explain={"target": "label"}, metrics=["completeness"]
+    )
+    said = run(capsys, "run", str(spec))
+    assert said["items"] == {"total": 2, "done": 2, "failed": 0}
+    assert sorted(row.target for row in results(folder / "home")) == [0, 1]

@@ -122,6 +122,55 @@ def test_half_open_gates_are_masks_of_torch_geometric(kind: str) -> None:
     assert torch.equal(found, expected)
 
 
+@pytest.mark.parametrize(
+    ("layer", "options"),
+    [
+        ("SAGEConv", {}),
+        ("GraphConv", {}),
+        ("GATv2Conv", {"heads": 2, "concat": False}),
+        ("TransformerConv", {"heads": 2, "concat": False}),
+        ("TAGConv", {"K": 2}),
+        ("ChebConv", {"K": 3}),
+        ("SGConv", {"K": 2}),
+        ("LEConv", {}),
+        ("ARMAConv", {"num_layers": 2}),
+        ("ResGatedGraphConv", {}),
+    ],
+)
+def test_other_layers_are_gated_alike(layer: str, options: dict[str, Any]) -> None:
+    """Whatever a layer does with edges before its messages: two of each in a row."""
+    import torch_geometric.nn
+    from torch_geometric.explain.algorithm.utils import clear_masks, set_masks
+
+    build = getattr(torch_geometric.nn, layer)
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = build(FEATURES, 8, **options)
+            self.second = build(8, 3, **options)
+
+        def forward(self, x: Tensor, edge_index: Tensor, batch: Tensor) -> Tensor:
+            x = self.second(self.first(x, edge_index).relu(), edge_index)
+            return torch_geometric.nn.global_add_pool(x, batch)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Two().eval()
+    graph = random_graph(8, 12, seed=1)
+    gates = torch.rand(graph.units[1], generator=torch.Generator().manual_seed(3))
+    x, edges, batch = tensors(graph)
+    with torch.no_grad():
+        gated = GraphNetwork(model, [graph])
+        found = gated(gates[None, None, None])
+        mask = gates[torch.from_numpy(graph.unit_of_edge)]
+        set_masks(model, mask, edges, apply_sigmoid=False)
+        expected = model(x, edges, batch)
+        clear_masks(model)
+        assert torch.allclose(found, expected, atol=1e-6)
+        assert not torch.allclose(found, gated(gated.open_gates()), atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["gcn", "gat"])
 def test_a_loop_that_the_layer_adds_anyway_stays_open(kind: str) -> None:
     """Without its loop a node gets one from the layer, so the gate changes nothing."""

@@ -87,8 +87,8 @@ def test_it_asks_once_a_sentence_and_once_a_word_of_those_kept() -> None:
     sentences[3][2] = 5
     found, _blank = explained(model, [text(*sentences)])
     assert int(found[0].argmax()) == 3 * 8 + 2
-    # Two whole texts, 8 sentences and 8 words, in passes of 7, padded to rows of 8.
-    assert model.asked == 8 * (2 + 2 + 2)
+    # The whole text twice, 8 sentences and 8 words; 64 tokens go in rows of two.
+    assert model.asked == 2 * 2 + 2 * (8 + 2)
 
 
 def test_texts_of_a_batch_are_looked_at_one_by_one() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.aggregation import Aggregate
+from pipeline.item_row import ItemRow
 from pipeline.reports.audit_facts import (
     Approval,
     AuditHistory,
@@ -18,6 +20,7 @@ from pipeline.reports.audit_facts import (
 from pipeline.reports.disparities import disparities_part
 from pipeline.reports.document import build_document, document_bytes
 from pipeline.reports.html import render_html
+from pipeline.reports.outcomes import wilson
 from pipeline.reports.sections import SECTIONS
 from tests.unit.pipeline.reports.conftest import MakeInputs, sample_inputs
 
@@ -255,3 +258,46 @@ def test_a_report_of_an_earlier_version_still_gives_a_page() -> None:
     page = render_html(old)
     assert "said nothing of this" in page
     assert len(re.findall("<h2>", page)) == len(SECTIONS)
+
+
+def test_predictions_are_counted_by_group(make_inputs: MakeInputs) -> None:
+    """Each group's share of right predictions has Wilson's interval, and a gap."""
+    rows = [
+        ItemRow(
+            item_index=index,
+            item_id=f"{index:032x}",
+            status="failed" if index % 10 == 9 else "done",
+            reason="image_truncated" if index % 10 == 9 else None,
+            predicted=None if index % 10 == 9 else 0,
+            label=(index // 2) % 2 if index % 2 else 0,
+            groups={"site": "north" if index % 2 else "south"},
+        )
+        for index in range(80)
+    ]
+    aggregate = Aggregate(groups=["site"])
+    for row in rows:
+        aggregate.add(row)
+    spec = dict(make_inputs().spec)
+    spec["data"] = {"source": "x", "columns": {"groups": ["site"]}}
+    inputs = make_inputs(rows=[], spec=spec, counts=aggregate.counts(), items_total=80)
+    document = build_document(inputs)
+    (column,) = document["groups"]["outcomes"]
+    south, north = column["listed"][1], column["listed"][0]
+    assert (north["name"], north["items"], north["failed"]) == ("north", 40, 8)
+    assert (south["labelled"], south["correct"]) == (40, 40)
+    own = [r for r in rows if r.groups["site"] == "north" and r.status == "done"]
+    right = sum(r.label == r.predicted for r in own)
+    assert (north["labelled"], north["correct"]) == (len(own), right)
+    assert column["gap"] == pytest.approx(1 - right / len(own))
+    assert _section(document, "groups")["has_records"]
+    assert "Predictions by site" in render_html(document)
+
+
+@pytest.mark.parametrize(("correct", "total"), [(0, 30), (15, 30), (30, 30), (7, 41)])
+def test_the_interval_of_a_share_is_wilsons(correct: int, total: int) -> None:
+    """It agrees with statsmodels' to the last digits that matter."""
+    proportion = pytest.importorskip("statsmodels.stats.proportion")
+    low, high = proportion.proportion_confint(correct, total, method="wilson")
+    found = wilson(correct, total)
+    assert found["low"] == pytest.approx(low, abs=1e-12)
+    assert found["high"] == pytest.approx(high, abs=1e-12)

@@ -132,7 +132,9 @@ def _print(results: Results) -> None:
         ),
         "Ablation": steps.tables(rows.get(steps.TABLE, {})),
         "Vision transformers": transformers.tables(rows.get(transformers.TABLE, {})),
-        "Methods": methods.tables(rows.get(methods.TABLE, {})),
+        "Methods": methods.tables(
+            rows.get(methods.TABLE, {}), rows.get(methods.COSTS, {})
+        ),
     }
     for title, tables in found.items():
         for table in tables:

@@ -15,12 +15,13 @@ import torch
 from torch import nn
 
 from explain.architectures import resolve_layer
+from explain.frozen import frozen
 from explain.thresholds import FixedKeep
 
 BENCHMARKS = str(Path(__file__).resolve().parents[3] / "benchmarks")
 sys.path.insert(0, BENCHMARKS)
 try:
-    from paper_tables import thresholds, truth
+    from paper_tables import methods, thresholds, truth
     from paper_tables.curve_picture import picture
     from paper_tables.figures import mean_of, median_of, shown
     from paper_tables.memory import peak_bytes
@@ -108,6 +109,22 @@ def test_every_threshold_has_cost_and_quality(given: Setting) -> None:
     energy = [rows[f"{keep} %"]["completeness_energy"]["value"] for keep in (1, 5, 20)]
     assert energy == sorted(energy)
     assert all(len(row) == len(table[0]) for table in (cost, quality) for row in table)
+
+
+def test_a_cost_is_shown_beside_what_is_not_measured(given: Setting) -> None:
+    """A method's cost is a row of its own, and rows that lack a part say so."""
+    with frozen(given.model):
+        cost = methods._cost(given, methods.OURS, 1)
+    assert cost["over_forward"]["value"] > 0
+    assert 1 <= cost["passes"] < 2
+    assert cost["peak_bytes"] > 0
+    found = {key: mean_of([0.5], ["a"]) for key in methods.VALUES}
+    (table,) = methods.tables({methods.LIME: found}, {methods.OURS: cost})
+    header, ours, lime = table
+    assert ours[0] == methods.OURS
+    assert lime[1:5] == ["not measured"] * 4
+    assert lime[5:8] == ["0.500"] * 3
+    assert len(header) == len(ours) == len(lime)
 
 
 def test_means_draw_whole_sequences() -> None:

@@ -120,7 +120,10 @@ def _runs(services: Services, audit: str, until: float) -> list[_Run]:
             .order_by(RunTable.created_at.desc(), RunTable.id.desc())
             .limit(MOST_RUNS + 1)
         ).all()
-    return [_Run(*row) for row in reversed(rows)]
+    return [
+        _Run(id_, at, digest, model or {}, threshold or {}, policy, arguments)
+        for id_, at, digest, model, threshold, policy, arguments in reversed(rows)
+    ]
 
 
 def _models(runs: Sequence[_Run]) -> list[ModelVersion]:
@@ -132,7 +135,7 @@ def _models(runs: Sequence[_Run]) -> list[ModelVersion]:
         found[run.model_digest] = (
             ModelVersion(
                 sha256=run.model_digest,
-                source=str(run.model["source"]),
+                source=str(run.model.get("source", "")),
                 version=declared,
                 first_run=run.id,
                 first_at=run.created_at,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ledger.canonical import canonical_bytes
+from ledger.errors import CanonicalFormError
 from pipeline.errors import ItemError, Reason
 from pipeline.paths import is_remote
 from pipeline.reading import ItemReader
@@ -100,7 +101,8 @@ class RecordReader:
             rows = self._parsed(place, data, expected_version)
         try:
             return Record(data=canonical_bytes(list(rows)), rows=rows)
-        except (TypeError, ValueError) as exc:
+        except (CanonicalFormError, TypeError, ValueError) as exc:
+            # Such as an integer that JSON readers would round, or half a character.
             raise ItemError(Reason.ROW_UNREADABLE) from exc
 
     def _parsed(
@@ -117,7 +119,7 @@ class RecordReader:
                 for row in rows
                 if row
             )
-        except (ValueError, csv.Error) as exc:
+        except (ValueError, RecursionError, csv.Error) as exc:
             raise ItemError(Reason.ROW_UNREADABLE) from exc
 
     def _header(self, file: str, version: str | None) -> list[str]:

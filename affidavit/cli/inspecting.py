@@ -77,7 +77,9 @@ def _tell_kind(found: dict[str, Any]) -> None:
     say(f"{found['model']} is a {found['family']}.")
     say(f"  weights    {'seeded numbers' if weights is None else 'SHA-256 ' + weights}")
     say(f"  kind       {found['kind']}; maps over {found['units']}")
-    say(f"  method     {found['method']}; also {', '.join(found['methods'])}")
+    say(
+        f"  method     {found['method']}; also {', '.join(m for m in found['methods'] if m != found['method'])}"
+    )
     say(f"  baseline   {found['baseline']}")
     for reason in found["reasons"]:
         say(f"  - {reason}")

@@ -33,6 +33,8 @@ def document_of(record: Record) -> Mapping[str, Any]:
         return record.rows[0] if record.rows else {}
     try:
         document = json.loads(record.data)
+        # Half a character can be in JSON, but in no page.
+        json.dumps(document, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as exc:
         raise ItemError(Reason.GRAPH_UNREADABLE) from exc
     if not isinstance(document, dict):

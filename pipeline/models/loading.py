@@ -2,6 +2,7 @@
 """From `model` in the spec to a network on a device, its digest recorded."""
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import metadata
@@ -264,13 +265,25 @@ def _built(architecture: Architecture, spec: ModelSpec) -> nn.Module:
         arguments = checked_arguments(spec.source, spec.arguments, None)
         module = architecture.build(**arguments)
     except TypeError as exc:
-        raise _unbuildable(spec.source, exc) from exc
+        raise _unbuildable(spec.source, _named(architecture, exc)) from exc
     if not isinstance(module, nn.Module):
         raise ModelError(
             f"{spec.source} built a {type(module).__name__}, expected a "
             "torch.nn.Module."
         )
     return module
+
+
+def _named(architecture: Architecture, error: TypeError) -> TypeError:
+    """Return the error with the arguments that there are, where it is about them."""
+    if "argument" not in str(error):
+        return error
+    known = inspect.signature(architecture.build).parameters
+    needed = [name for name, one in known.items() if one.default is one.empty]
+    return TypeError(
+        f"it takes {', '.join(known) or 'none'}, of which"
+        f" {', '.join(needed) or 'none'} must be given"
+    )
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -16,6 +16,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import ImageFile
+
 from pipeline.errors import InfrastructureError
 from pipeline.reports.html import CONTENT_POLICY, environment
 
@@ -110,6 +112,7 @@ def require_pdf() -> None:
 
 @contextmanager
 def _weasyprint() -> "Iterator[Any]":
+    truncated = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
         import weasyprint  # noqa: PLC0415 - an extra, and slow to load
     except ImportError as exc:
@@ -123,4 +126,7 @@ def _weasyprint() -> "Iterator[Any]":
             "A PDF needs the library Pango, which is not on this machine; on Debian: "
             "apt install libpango-1.0-0 libpangoft2-1.0-0."
         ) from exc
+    finally:
+        # It makes Pillow take halves of pictures; an audit must tell them.
+        ImageFile.LOAD_TRUNCATED_IMAGES = truncated
     yield weasyprint

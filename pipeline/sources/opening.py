@@ -44,6 +44,7 @@ def open_source(
     if is_remote(data.source):
         return _open_remote(data, roots, s3_client, labelled=labelled)
     path = roots.resolve(data.source, base=base)
+    _require_rows(data)
     if path.is_dir():
         return FolderSource(path, roots, labelled, _suffixes(data))
     if not path.exists():
@@ -93,6 +94,23 @@ def rows_are_items(data: DataSpec) -> bool:
         return True
     column = KIND_CARDS[data.kind].column
     return column is not None and bool(getattr(data.columns, column))
+
+
+def _require_rows(data: DataSpec) -> None:
+    """A kind whose items are rows alone must say which columns they are made of.
+
+    Raises:
+        SourceError: it does not.
+    """
+    if data.kind == IMAGE:
+        return
+    card = KIND_CARDS[data.kind]
+    if card.suffixes or card.column is None or getattr(data.columns, card.column):
+        return
+    raise SourceError(
+        f"data.columns.{card.column}: name what an item of kind {data.kind} is made of;"
+        " its items are the rows of the table."
+    )
 
 
 def _suffixes(data: DataSpec) -> Collection[str]:

@@ -135,7 +135,9 @@ class RecordSource:
         columns = self.columns
 
         def cell(name: str | None) -> str | None:
-            return None if name is None else text_of(row.cells.get(name))
+            found = None if name is None else text_of(row.cells.get(name))
+            _require_text(found, name, uri)
+            return found
 
         return SourceItem(
             uri=uri,
@@ -151,6 +153,21 @@ class RecordSource:
                 if (value := cell(name)) is not None
             },
         )
+
+
+def _require_text(cell: str | None, column: str | None, uri: str) -> None:
+    """Refuse half a character, which no database and no digest can hold.
+
+    Raises:
+        SourceError: the cell holds one.
+    """
+    try:
+        (cell or "").encode("utf-8")
+    except UnicodeEncodeError as exc:
+        raise SourceError(
+            f"{uri} holds half of a character (a lone surrogate) in column"
+            f" {column!r}; write the file again as UTF-8."
+        ) from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +270,7 @@ def _json_rows(file: Path, where: str) -> Iterator[_Row]:
             if line.strip():
                 try:
                     row = json.loads(line)
-                except ValueError as exc:
+                except (ValueError, RecursionError) as exc:
                     raise SourceError(
                         f"Line {number} of {where} is not JSON; each line must be one"
                         " object."

@@ -332,3 +332,42 @@ def test_rows_are_computed_again(
     gone = _run(capsys, "reverify", "latest", "--fraction", "1", code=4)
     assert (gone["verdict"], gone["differing"]) == ("incomplete", 0)
     assert gone["reasons"].get("file_missing", 0) >= 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        '{"income": 1, "debt": 1, "age": 1, "id": 12345678901234567890}',
+        r'{"income": 1, "debt": 1, "age": 1, "name": "\ud800"}',
+    ],
+    ids=["integer", "surrogate"],
+)
+def test_a_line_that_no_digest_can_hold_is_a_row_with_a_reason(
+    folder: Path, capsys: pytest.CaptureFixture[str], odd: str
+) -> None:
+    """An integer that readers would round, or half a character, fails one row."""
+    table = folder / _write(folder, "jsonl")
+    table.write_text(table.read_text() + odd + "\n")
+    said = _run(capsys, "run", str(_spec(folder, table.name)))
+    assert said["items"] == {"total": 6, "done": 4, "failed": 2}
+    assert _results(folder)[-1].reason == "row_unreadable"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("[" * 100_000, "is not JSON"),
+        (r'{"income": 1, "group": "\ud800"}', "half of a character"),
+    ],
+    ids=["nested", "surrogate"],
+)
+def test_a_table_that_cannot_be_listed_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    """One sentence and exit 2."""
+    table = folder / "odd.jsonl"
+    table.write_text(line + "\n")
+    columns = {"features": FEATURES, "groups": ["group"]}
+    data = {"kind": "table", "source": table.name, "columns": columns}
+    assert run_command(["run", str(_spec(folder, "", data=data))]) == 2
+    assert said in capsys.readouterr().err

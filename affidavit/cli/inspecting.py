@@ -77,9 +77,8 @@ def _tell_kind(found: dict[str, Any]) -> None:
     say(f"{found['model']} is a {found['family']}.")
     say(f"  weights    {'seeded numbers' if weights is None else 'SHA-256 ' + weights}")
     say(f"  kind       {found['kind']}; maps over {found['units']}")
-    say(
-        f"  method     {found['method']}; also {', '.join(m for m in found['methods'] if m != found['method'])}"
-    )
+    others = ", ".join(name for name in found["methods"] if name != found["method"])
+    say(f"  method     {found['method']}; also {others}")
     say(f"  baseline   {found['baseline']}")
     for reason in found["reasons"]:
         say(f"  - {reason}")

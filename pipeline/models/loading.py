@@ -265,7 +265,9 @@ def _built(architecture: Architecture, spec: ModelSpec) -> nn.Module:
         arguments = checked_arguments(spec.source, spec.arguments, None)
         module = architecture.build(**arguments)
     except TypeError as exc:
-        raise _unbuildable(spec.source, _named(architecture, exc)) from exc
+        raise _unbuildable(
+            spec.source, _named(architecture, spec.arguments, exc)
+        ) from exc
     if not isinstance(module, nn.Module):
         raise ModelError(
             f"{spec.source} built a {type(module).__name__}, expected a "
@@ -274,16 +276,25 @@ def _built(architecture: Architecture, spec: ModelSpec) -> nn.Module:
     return module
 
 
-def _named(architecture: Architecture, error: TypeError) -> TypeError:
-    """Return the error with the arguments that there are, where it is about them."""
-    if "argument" not in str(error):
-        return error
+def _named(
+    architecture: Architecture, given: Iterable[str], error: TypeError
+) -> TypeError:
+    """Return the error in the spec's words, where it is about the arguments' names."""
     known = inspect.signature(architecture.build).parameters
-    needed = [name for name, one in known.items() if one.default is one.empty]
-    return TypeError(
-        f"it takes {', '.join(known) or 'none'}, of which"
-        f" {', '.join(needed) or 'none'} must be given"
-    )
+    unknown = sorted(set(given) - set(known))
+    missing = [
+        name
+        for name, one in known.items()
+        if one.default is one.empty
+        and one.kind is one.KEYWORD_ONLY
+        and name not in set(given)
+    ]
+    taken = f"it takes {', '.join(known) or 'none'}"
+    if unknown:
+        return TypeError(f"there is no '{unknown[0]}'; {taken}")
+    if missing:
+        return TypeError(f"'{missing[0]}' must be given; {taken}")
+    return error
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -176,6 +176,18 @@ def _sources(card: Any) -> str:
     return f"{rows}; a folder of {files}, or a manifest of such files"
 
 
+def reasons() -> str:
+    """Return every reason of an item, and why a metric's value may be absent."""
+    from pipeline.reports.wording import ABSENCES, REASONS
+
+    parts = []
+    for title, sentences in (("Items", REASONS), ("Values", ABSENCES)):
+        rows = [f"| `{code}` | {said} |" for code, said in sentences.items()]
+        table = ["| code | meaning |", "| --- | --- |", *rows]
+        parts.append(f"## {title}\n\n" + "\n".join(table))
+    return "\n\n".join(parts)
+
+
 def _traits(card: Any) -> str:
     sign = "Signed" if card.signed else "Never negative"
     layer = "taps a layer" if card.needs_layer else "taps no layer"
@@ -320,6 +332,7 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("metrics.md", "metrics"): metrics,
     ("metrics.md", "profiles"): profiles,
     ("policies.md", "policies"): policies,
+    ("reasons.md", "reasons"): reasons,
     ("settings.md", "settings"): settings,
 }
 

@@ -96,6 +96,8 @@ def test_the_example_runs_and_finds_the_alert(
     description.loader.exec_module(prepare)
     for name, value in {"TRAINED": 200, "AUDITED": 8, "EPOCHS": 12}.items():
         monkeypatch.setattr(prepare, name, value)
+    # `show` writes its page where it is called.
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AFFIDAVIT_HOME", str(tmp_path / "home"))
     assert prepare.main([str(tmp_path / "demo")]) == 0
     weights = tmp_path / "demo" / "gin.safetensors"

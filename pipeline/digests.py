@@ -16,6 +16,7 @@ from explain.kinds import IMAGE
 from explain.metrics.cards import METRICS
 from ledger.canonical import canonical_bytes
 from pipeline.domain import ItemResult
+from pipeline.kinds.card import MODEL_FILES
 
 if TYPE_CHECKING:
     from pipeline.run_plan import RunPlan
@@ -67,7 +68,7 @@ def _leave_out_kind(content: dict[str, Any], plan: "RunPlan") -> None:
 
     Files beside the weights enter by their digests, as they may lie anywhere.
     """
-    for name in ("tokenizer", "encoding", "config"):
+    for name in MODEL_FILES:
         del content["model"][name]
     data, columns = content["data"], content["data"]["columns"]
     for name, usual in (("text", None), ("features", []), ("id", None), ("step", None)):

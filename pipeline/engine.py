@@ -33,6 +33,7 @@ from explain.thresholded import (
 )
 from explain.thresholds import Need, ThresholdPolicy, create_policy
 from pipeline.batch_rows import Columns, MeasuredBatch
+from pipeline.metric_columns import measured_columns
 from pipeline.policies import policy_arguments
 from pipeline.run_plan import RunPlan
 
@@ -151,7 +152,7 @@ class Engine:
         halved = found.halved
         if self._metrics:
             asked = self.metric_batch(batch, found)
-            columns = self._measured(asked)
+            columns = measured_columns(self._metrics, asked)
             halved |= asked.halved
         return MeasuredBatch(
             attribution=found.attribution,
@@ -173,13 +174,6 @@ class Engine:
         return ItemContext(
             draws=draws, images=images, regions=regions, chunk=self._plan.chunk
         )
-
-    def _measured(self, batch: MetricBatch) -> Columns:
-        columns: dict[str, tuple[list[float], tuple[str | None, ...]]] = {}
-        for metric in self._metrics:
-            for key, column in metric.measure(batch).items():
-                columns[key] = (column.values.tolist(), column.absent)
-        return columns
 
     def metric_batch(self, batch: BatchInputs, found: Thresholded) -> MetricBatch:
         """Return what metrics are given about an explained batch."""

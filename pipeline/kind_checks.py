@@ -8,12 +8,10 @@ from explain.methods.cards import METHODS
 from explain.metrics.cards import METRICS
 from explain.thresholds.cards import POLICIES
 from pipeline.errors import SpecError
+from pipeline.kinds.card import MODEL_FILES
 from pipeline.kinds.cards import KIND_CARDS
 from pipeline.paths import AllowedRoots
 from pipeline.spec import AuditSpec, ModelSpec
-
-#: Keys of `model` that name files beside the weights.
-FILES = ("tokenizer", "encoding", "config")
 
 
 def check_kind(spec: AuditSpec) -> None:
@@ -63,7 +61,7 @@ def _refuse_foreign(spec: AuditSpec) -> None:
                 f"data.columns.{name} is for items that are no images; say what they"
                 f" are under data.kind ({', '.join(KIND_CARDS)})."
             )
-    for name in FILES:
+    for name in MODEL_FILES:
         if getattr(spec.model, name) is not None:
             raise SpecError(
                 f"model.{name} is for items that are no images; say what they are under"
@@ -95,7 +93,7 @@ def with_absolute_files(
         PathEscapeError: it lies outside the roots.
     """
     found: dict[str, str] = {}
-    for name in FILES:
+    for name in MODEL_FILES:
         text = getattr(model, name)
         if text is None:
             continue

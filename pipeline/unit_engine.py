@@ -24,6 +24,7 @@ from explain.thresholds import Need, create_policy
 from pipeline.attribution_parts import joined, own_part
 from pipeline.batch_rows import Columns, MeasuredBatch
 from pipeline.kinds.kind import DataKind
+from pipeline.metric_columns import measured_columns
 from pipeline.policies import policy_arguments
 from pipeline.run_plan import RunPlan
 
@@ -232,7 +233,7 @@ class UnitEngine:
         halved |= found.halved
         if self._metrics:
             asked = self.metric_batch(batch, found)
-            columns = self._columns(asked)
+            columns = measured_columns(self._metrics, asked)
             halved |= asked.halved
         return MeasuredBatch(
             attribution=found.attribution,
@@ -243,13 +244,6 @@ class UnitEngine:
             columns=columns,
             halved=halved,
         )
-
-    def _columns(self, batch: MetricBatch) -> Columns:
-        columns: dict[str, tuple[list[float], tuple[str | None, ...]]] = {}
-        for metric in self._metrics:
-            for key, column in metric.measure(batch).items():
-                columns[key] = (column.values.tolist(), column.absent)
-        return columns
 
     def _truths(
         self, batch: UnitBatch, found: Thresholded

@@ -26,6 +26,7 @@ from explain.thresholded import METHOD_STREAM
 from explain.thresholds import Need, create_policy
 from pipeline.domain import ManifestItem, SourceItem
 from pipeline.errors import ModelError, SourceError, SpecError
+from pipeline.kinds.card import MODEL_FILES
 from pipeline.kinds.kind import DataKind
 from pipeline.labels import ClassNames
 from pipeline.models.weights import read_file
@@ -44,8 +45,6 @@ _LOOKED_AT = 200
 _TRIED = 4
 #: Largest difference between a batch and an item alone, relative to the largest value.
 _TOLERANCE = 1e-2
-#: Keys of `model` that name files beside the weights.
-FILES = ("tokenizer", "encoding", "config")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +67,7 @@ class _Tried:
 def file_digests(spec: AuditSpec) -> dict[str, str]:
     """Return the SHA-256 of each file that the network needs beside its weights."""
     found = {}
-    for name in FILES:
+    for name in MODEL_FILES:
         path = getattr(spec.model, name)
         if path is not None:
             found[name] = read_file(Path(path)).sha256

@@ -7,6 +7,9 @@ from typing import Any
 
 from explain.parameters import Parameter
 
+#: Keys of `model` that name files which a network needs beside its weights.
+MODEL_FILES = ("tokenizer", "encoding", "config")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindCard:
